@@ -1,0 +1,1 @@
+"""A FUSE filesystem over a vault of deduplicated LLM conversations."""

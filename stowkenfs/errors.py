@@ -1,0 +1,190 @@
+"""What can go wrong, without errno: ``fs`` translates once, at its boundary.
+
+StowkenError
+├── VaultError            opening and locking
+│   ├── NotAVault
+│   ├── UnknownFormat
+│   ├── VaultLocked
+│   └── VaultClosed
+├── Corrupt               bytes from disk that do not check out
+│   ├── FrameCorrupt
+│   ├── RecordCorrupt
+│   ├── BlockCorrupt
+│   └── SuperblockCorrupt
+├── Unstorable            a value that no format here can hold
+├── InvalidId             a conversation id that could not be a path in the vault
+├── ConversationNotFound
+├── NotAConversation
+├── TreeError             the rules of files and directories
+│   ├── NotFound
+│   ├── AlreadyExists
+│   ├── NotADirectory
+│   ├── IsADirectory
+│   ├── DirectoryNotEmpty
+│   ├── NameTooLong
+│   ├── InvalidName
+│   ├── InvalidMove
+│   ├── TooManyLinks
+│   ├── NoSuchAttribute
+│   ├── AttributeExists
+│   ├── FileTooLarge
+│   └── NotPermitted
+└── JobError              maintenance asked for through control files
+    ├── BadRequest
+    └── JobRunning
+"""
+
+from pathlib import Path
+
+
+class StowkenError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class VaultError(StowkenError):
+    """The vault as a whole cannot be used as asked."""
+
+
+class NotAVault(VaultError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is not a stowkenfs vault and is not empty; "
+            "name an absent or empty directory to make a new vault there"
+        )
+        self.path = path
+
+
+class UnknownFormat(VaultError):
+    def __init__(self, found: int, newest_known: int) -> None:
+        super().__init__(
+            f"the vault has format version {found}, and this release knows versions up to "
+            f"{newest_known}; use a newer stowkenfs"
+        )
+        self.found = found
+
+
+class VaultLocked(VaultError):
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(f"the vault {path} is in use by {holder}")
+        self.path = path
+        self.holder = holder
+
+
+class VaultClosed(VaultError):
+    def __init__(self) -> None:
+        super().__init__("the vault is closed")
+
+
+class Corrupt(StowkenError):
+    """Bytes read from disk are not the bytes that were written."""
+
+
+class FrameCorrupt(Corrupt):
+    """A frame that does not decode; the message says where."""
+
+
+class RecordCorrupt(Corrupt):
+    """A record whose body does not decode, or whose content does not match its hash."""
+
+
+class BlockCorrupt(Corrupt):
+    def __init__(self, pack: int, offset_bytes: int, reason: str) -> None:
+        super().__init__(f"block at byte {offset_bytes} of pack {pack}: {reason}")
+        self.pack = pack
+        self.offset_bytes = offset_bytes
+        self.reason = reason
+
+
+class SuperblockCorrupt(Corrupt):
+    pass
+
+
+class Unstorable(StowkenError):
+    """A value outside what the format can hold; the message gives the limit."""
+
+
+class InvalidId(StowkenError, ValueError):
+    def __init__(self, conversation_id: str, reason: str) -> None:
+        super().__init__(f"conversation id {conversation_id[:80]!r} {reason}")
+        self.conversation_id = conversation_id
+
+
+class ConversationNotFound(StowkenError, KeyError):
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(f"no conversation {conversation_id!r} in this vault")
+        self.conversation_id = conversation_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would quote it
+
+
+class NotAConversation(StowkenError):
+    """The file exists and its bytes are safe, but they are no conversation."""
+
+
+class TreeError(StowkenError):
+    """A request that the rules of files and directories refuse."""
+
+
+class NotFound(TreeError):
+    pass
+
+
+class AlreadyExists(TreeError):
+    pass
+
+
+class NotADirectory(TreeError):
+    pass
+
+
+class IsADirectory(TreeError):
+    pass
+
+
+class DirectoryNotEmpty(TreeError):
+    pass
+
+
+class NameTooLong(TreeError):
+    pass
+
+
+class InvalidName(TreeError):
+    pass
+
+
+class InvalidMove(TreeError):
+    """A directory moved into itself."""
+
+
+class TooManyLinks(TreeError):
+    pass
+
+
+class NoSuchAttribute(TreeError):
+    pass
+
+
+class AttributeExists(TreeError):
+    pass
+
+
+class FileTooLarge(TreeError):
+    pass
+
+
+class NotPermitted(TreeError):
+    pass
+
+
+class JobError(StowkenError):
+    """A control file refused; the file says why when read."""
+
+
+class BadRequest(JobError):
+    pass
+
+
+class JobRunning(JobError):
+    pass
