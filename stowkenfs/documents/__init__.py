@@ -1,0 +1,1 @@
+"""Pure bytes to records and back: no I/O, no clock, no store."""

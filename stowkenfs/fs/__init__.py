@@ -1,0 +1,1 @@
+"""The mount: the only part that speaks to the kernel."""

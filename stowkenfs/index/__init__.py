@@ -1,0 +1,1 @@
+"""The rebuildable catalogue: one SQLite database."""

@@ -1,0 +1,1 @@
+"""Packs as bytes on a medium: append, read, sync."""
