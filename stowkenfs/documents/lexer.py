@@ -1,0 +1,118 @@
+"""The lexical pass: bytes that need not be valid JSON become a skeleton and raw values.
+
+The skeleton is the content with every value replaced by a NUL byte: punctuation, quotes,
+white space, keys, and whatever is no token at all. One regular expression does it, in linear
+time for any input: all its repeats are possessive, a key is looked for in at most
+``_KEY_BYTES_MAX`` bytes before its string is read as a value, and a string without an end
+is the rest of the content.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_KEY_BYTES_MAX: Final = 127
+# Chosen from what a document can call an array of ids; the keys that OpenAI, Hugging Face
+# and vLLM use.
+_TOKEN_KEYS: Final = (b"tokens", b"token_ids", b"input_ids")
+
+# Groups: 1 skeleton up to the value, 2 the opening quote if the value is a string,
+# 3 the value (empty at the end of the content), 4 the closing quote.
+_TOKEN: Final = re.compile(
+    rb"""
+    (
+      (?: [^"0-9\-tfnNI]*+
+          (?: "[^"\\]{0,%d}+"[ \t\r\n]*+:
+            | (?! true | false | null | NaN | -?(?:[0-9]|Infinity) ) [\-tfnNI]
+          )
+      )*+
+      [^"0-9\-tfnNI]*+ (")?
+    )
+    (
+      (?(2) [^"\\]*+ (?: \\. [^"\\]*+ )*+ \\?
+          | (?: -?+[0-9][0-9.eE+\-]*+ | true | false | null | NaN | -?+Infinity | \Z )
+      )
+    )
+    ((?(2) "?+ ))
+    """
+    % _KEY_BYTES_MAX,
+    re.VERBOSE | re.DOTALL,
+)
+_GROUPS: Final = 5  # what re.split gives per token: text before it (never any), four groups
+
+_BATCH_TOKENS: Final = 1 << 16  # bounds what re.split allocates: some 100 bytes a token
+
+VALUES_MAX: Final = 1 << 20
+"""Content with more is taken for no JSON, so that memory stays below 512 MB."""
+
+_INTEGER: Final = rb"(?:0|[1-9][0-9]{0,9}+)"
+_TOKEN_ARRAY: Final = re.compile(
+    rb"""
+    "(?:%s)" [ \t\r\n]*+ : [ \t\r\n]*+ \[ [ \t\r\n]*+
+    ( %s ([ \t\r\n]*+,[ \t\r\n]*+) %s (?: \2 %s )*+ )
+    (?= [ \t\r\n]*+ \] )
+    """
+    % (b"|".join(_TOKEN_KEYS), _INTEGER, _INTEGER, _INTEGER),
+    re.VERBOSE,
+)
+_TOKEN_ARRAY_BYTES_MIN: Final = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Lexed:
+    """``skeleton`` has one NUL byte per value, in order; replacing them gives the content."""
+
+    skeleton: bytes
+    values: list[bytes]  # strings without their quotes
+    separators: dict[int, bytes]  # {index of a value that is an array of ids: its separator}
+
+
+def lex(content: bytes) -> Lexed | None:
+    """The skeleton and values of any bytes.
+
+    None if there is a NUL byte outside the values, or more than about VALUES_MAX values.
+    """
+    skeleton: list[bytes] = []
+    values: list[bytes] = []
+    separators: dict[int, bytes] = {}
+    at = 0
+    if any(b'"%s"' % key in content for key in _TOKEN_KEYS):
+        for found in _TOKEN_ARRAY.finditer(content):
+            ids, separator = found.group(1, 2)
+            if len(ids) < _TOKEN_ARRAY_BYTES_MIN or not _all_uint32(ids, separator):
+                continue
+            _lex_plain(content[at : found.start(1)], skeleton, values)
+            separators[len(values)] = separator
+            skeleton.append(b"\0")
+            values.append(ids)
+            at = found.end(1)
+    _lex_plain(content[at:] if at else content, skeleton, values)
+    if len(values) > VALUES_MAX:
+        return None
+    joined = b"".join(skeleton)
+    if joined.count(0) != len(values):
+        return None
+    return Lexed(joined, values, separators)
+
+
+def _lex_plain(content: bytes, skeleton: list[bytes], values: list[bytes]) -> None:
+    """Append the skeleton and the values of ``content``, which has no arrays of ids."""
+    while content and len(values) <= VALUES_MAX:
+        # The last piece is what maxsplit left.
+        *pieces, content = _TOKEN.split(content, _BATCH_TOKENS)
+        # The end of the content matches as one or two tokens without a value: no string
+        # (group 2), and an empty number.
+        used = len(pieces)
+        while used and pieces[used - 3] is None and not pieces[used - 2]:
+            used -= _GROUPS
+        out: list[bytes] = [b"\0"] * (used // _GROUPS * 3)
+        out[0::3] = pieces[1:used:_GROUPS]
+        out[2::3] = pieces[4:used:_GROUPS]
+        out += pieces[used + 1 :: _GROUPS]
+        skeleton.append(b"".join(out))
+        values += pieces[3:used:_GROUPS]
+
+
+def _all_uint32(ids: bytes, separator: bytes) -> bool:
+    # Ten digits may exceed 2**32-1; fewer cannot.
+    return all(len(one) < 10 or int(one) < 1 << 32 for one in ids.split(separator))

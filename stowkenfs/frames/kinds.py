@@ -1,0 +1,169 @@
+"""What a frame kind is, and the kinds that need nothing but the frame.
+
+    0x01   body: the symbols, to the end of the frame
+    0x02   body: varint length of the symbols in bytes (1 .. 2^24), then one zstd frame
+           (RFC 8878) without magic number, content size, checksum and dictionary id, so
+           that its first byte is 0x00; window at most 2^24 bytes
+
+Checksums are the block's affair: a frame is never larger than it must be.
+"""
+
+import threading
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal, Protocol
+
+import zstandard
+
+from stowkenfs.errors import Corrupt, FrameCorrupt
+from stowkenfs.frames.segment import SYMBOLS_BYTES_MAX, Segment, segment_of
+from stowkenfs.ids import Vocabulary
+from stowkenfs.varint import append_varint, read_varint
+
+
+class FrameKind(IntEnum):
+    """Byte 0 of a frame. On disk: values never change."""
+
+    VARINT = 0x01
+    ZSTD = 0x02
+    DICTIONARY = 0x03
+    DELTA = 0x04
+    SUBSTRINGS = 0x05
+    MODEL = 0x06
+
+
+class FrameResources(Protocol):
+    """What frames refer to: dictionaries, canonical segments, substrings, models."""
+
+    def resource(self, kind: FrameKind, number: int) -> Any:
+        """What frames of ``kind`` call ``number``, ready for use; FrameCorrupt if absent."""
+
+    def preferred(self, kind: FrameKind, segment: Segment) -> int | None:
+        """The number that a new frame of ``kind`` should refer to, None for no such frame."""
+
+
+class FrameCodec(Protocol):
+    """One frame kind: segment to body and back. Stateless, safe in any thread."""
+
+    @property
+    def kind(self) -> FrameKind: ...
+
+    def encode(
+        self, segment: Segment, symbols: bytes, level: int, resources: FrameResources | None
+    ) -> bytes | None:
+        """The body for ``segment``, whose symbols are ``symbols``; None when it cannot pay."""
+
+    def decode(
+        self, vocabulary: Vocabulary, body: memoryview, resources: FrameResources | None
+    ) -> Segment:
+        """Inverse of ``encode``; FrameCorrupt for any body that it never returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class VarintCodec:
+    """0x01: the symbols as they are."""
+
+    kind: Literal[FrameKind.VARINT] = FrameKind.VARINT
+
+    def encode(
+        self,
+        segment: Segment,  # noqa: ARG002
+        symbols: bytes,
+        level: int,  # noqa: ARG002
+        resources: FrameResources | None,  # noqa: ARG002
+    ) -> bytes:
+        return symbols
+
+    def decode(
+        self,
+        vocabulary: Vocabulary,
+        body: memoryview,
+        resources: FrameResources | None,  # noqa: ARG002
+    ) -> Segment:
+        if len(body) > SYMBOLS_BYTES_MAX:
+            raise FrameCorrupt(f"{len(body)} bytes of symbols; a frame holds {SYMBOLS_BYTES_MAX}")
+        return segment_of(vocabulary, bytes(body))
+
+
+# The shortest symbols that zstd 1.5.7 shrinks by more than the length before them, at any
+# level: 14 equal bytes. Of text, 31.
+ZSTD_SYMBOLS_BYTES_MIN = 14
+
+# Nothing of content size, single segment, checksum and dictionary id (RFC 8878 3.1.1.1.1).
+_FRAME_HEADER_DESCRIPTOR = 0x00
+
+
+@dataclass(frozen=True, slots=True)
+class ZstdCodec:
+    """0x02: the symbols under zstd."""
+
+    kind: Literal[FrameKind.ZSTD] = FrameKind.ZSTD
+
+    def encode(
+        self,
+        segment: Segment,  # noqa: ARG002
+        symbols: bytes,
+        level: int,
+        resources: FrameResources | None,  # noqa: ARG002
+    ) -> bytes | None:
+        if len(symbols) < ZSTD_SYMBOLS_BYTES_MIN:
+            return None
+        body = bytearray()
+        append_varint(body, len(symbols))
+        body += memoryview(_contexts.compressor(level).compress(symbols))[len(_MAGIC) :]
+        return bytes(body)
+
+    def decode(
+        self,
+        vocabulary: Vocabulary,
+        body: memoryview,
+        resources: FrameResources | None,  # noqa: ARG002
+    ) -> Segment:
+        try:
+            length, at = read_varint(body, 0, bits_max=32)
+        except Corrupt as error:
+            raise FrameCorrupt(f"length of the symbols: {error}") from None
+        if not 1 <= length <= SYMBOLS_BYTES_MAX:
+            raise FrameCorrupt(f"{length} bytes of symbols; a frame holds 1-{SYMBOLS_BYTES_MAX}")
+        # Checked by hand, because a content size would decide what zstandard allocates.
+        if body[at : at + 1] != bytes((_FRAME_HEADER_DESCRIPTOR,)):
+            raise FrameCorrupt("the zstd frame does not begin with 0x00")
+        try:
+            symbols = _contexts.decompressor.decompress(
+                body[at:], max_output_size=length, allow_extra_data=False
+            )
+        except zstandard.ZstdError as error:
+            raise FrameCorrupt(f"the symbols: {error}") from None
+        if len(symbols) != length:
+            raise FrameCorrupt(f"{len(symbols)} bytes of symbols, not {length}")
+        return segment_of(vocabulary, symbols)
+
+
+_MAGIC = zstandard.FRAME_HEADER
+
+
+class _Contexts(threading.local):
+    """zstd contexts, which only one thread may use at a time, kept for the next frame.
+
+    A compressor at level 15 grows to 70 MB for symbols of 2^24 bytes; zstd shrinks it
+    again when a hundred small ones follow.
+    """
+
+    def __init__(self) -> None:
+        self._compressors: dict[int, zstandard.ZstdCompressor] = {}  # level -> context
+        self.decompressor = zstandard.ZstdDecompressor(
+            max_window_size=SYMBOLS_BYTES_MAX, format=zstandard.FORMAT_ZSTD1_MAGICLESS
+        )
+
+    def compressor(self, level: int) -> zstandard.ZstdCompressor:
+        # Not FORMAT_ZSTD1_MAGICLESS: zstandard takes that only together with fixed
+        # parameters, which are worse than those zstd picks by level and size.
+        found = self._compressors.get(level)
+        if found is None:
+            found = self._compressors[level] = zstandard.ZstdCompressor(
+                level=level, write_content_size=False, write_checksum=False, write_dict_id=False
+            )
+        return found
+
+
+_contexts = _Contexts()

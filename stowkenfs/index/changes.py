@@ -1,0 +1,96 @@
+"""What of the tree changed since it was last written to a pack."""
+
+from dataclasses import dataclass
+
+from stowkenfs.ids import InodeNo
+from stowkenfs.index.catalogue import Extent
+from stowkenfs.index.connection import Connection
+from stowkenfs.index.inodes import Inode, InodeTable
+from stowkenfs.index.schema import NO_EXTENTS
+
+
+@dataclass(frozen=True, slots=True)
+class InodeChange:
+    """An inode as it is now; ``inode`` None when it is gone.
+
+    ``extents``: all from byte ``extents_from`` on; ``extents_from`` None when they are as before.
+    """
+
+    ino: InodeNo
+    inode: Inode | None
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    extents_from: int | None = None
+    extents: tuple[Extent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DentryChange:
+    """A name as it is now; ``ino`` None when it is gone."""
+
+    parent: InodeNo
+    name: bytes
+    ino: InodeNo | None
+
+
+Change = InodeChange | DentryChange
+Stamp = tuple[Change, int]
+
+
+class ChangeLog:
+    """Queries on the changes. Event loop's thread only."""
+
+    def __init__(self, connection: Connection, inodes: InodeTable) -> None:
+        self._connection = connection
+        self._inodes = inodes
+
+    def page(self, rows: int) -> list[Stamp]:
+        """Up to ``rows`` changes, each with the stamp to ``settle`` it with."""
+        dirty = self._connection.all(
+            "SELECT ino, extents_from, stamp FROM dirty_inode ORDER BY ino LIMIT ?", (rows,)
+        )
+        changes: list[Stamp] = [
+            (self._inode(InodeNo(ino), start), stamp) for ino, start, stamp in dirty
+        ]
+        names = self._connection.all(
+            "SELECT parent, name, stamp FROM dirty_dentry ORDER BY parent, name LIMIT ?",
+            (rows - len(changes),),
+        )
+        for parent, name, stamp in names:
+            changes.append((DentryChange(parent, name, self._inodes.find(parent, name)), stamp))
+        return changes
+
+    def _inode(self, ino: InodeNo, extents_from: int) -> InodeChange:
+        inode = self._inodes.get(ino)
+        if inode is None or extents_from == NO_EXTENTS:
+            extents: tuple[Extent, ...] = ()
+        else:
+            rows = self._connection.all(
+                "SELECT start, length, record, count FROM extent"
+                " WHERE ino = ? AND start >= ? ORDER BY start",
+                (ino, extents_from),
+            )
+            extents = tuple(Extent(*row) for row in rows)
+        xattrs = self._connection.all(
+            "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", (ino,)
+        )
+        return InodeChange(
+            ino,
+            inode,
+            tuple((bytes(name), bytes(value)) for name, value in xattrs),
+            None if extents_from == NO_EXTENTS else extents_from,
+            extents,
+        )
+
+    def settle(self, changes: list[Stamp]) -> None:
+        """Forget ``changes``, which are in a pack now, but not newer ones of the same things."""
+        with self._connection.transaction():
+            for change, stamp in changes:
+                if isinstance(change, InodeChange):
+                    self._connection.execute(
+                        "DELETE FROM dirty_inode WHERE ino = ? AND stamp = ?", (change.ino, stamp)
+                    )
+                else:
+                    self._connection.execute(
+                        "DELETE FROM dirty_dentry WHERE parent = ? AND name = ? AND stamp = ?",
+                        (change.parent, change.name, stamp),
+                    )

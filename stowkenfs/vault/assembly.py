@@ -1,0 +1,219 @@
+"""Numbering what is new of encoded batches and packing it into blocks. No I/O."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from stowkenfs.documents.body import BodyValue, References, encode_body
+from stowkenfs.frames.codec import frame_kind
+from stowkenfs.ids import SegmentNo
+from stowkenfs.store.block import Block, BlockKind, encode_block
+from stowkenfs.vault.encode import EncodedBatch, EncodedRecord, LocalReferences
+from stowkenfs.vault.payloads import (
+    content_key,
+    encode_records,
+    encode_segments,
+    encode_templates,
+)
+
+T = TypeVar("T")
+
+BLOCK_BYTES = 64 << 10
+"""A block is closed when its payload reaches this: reading one thing unpacks one block."""
+
+RUN_BYTES_MAX = 256 << 10
+RUN_RECORDS_MAX = 1024
+"""Bounds of one extent, so that finding a byte in it takes few steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """``length_bytes`` of content in ``count`` consecutive records from ``record``."""
+
+    record: int
+    count: int
+    length_bytes: int
+
+
+@dataclass(slots=True)
+class KnownKeys:
+    """Keys of a round that the index already has, each with its number."""
+
+    records: dict[int, int] = field(default_factory=dict)
+    segments: dict[int, int] = field(default_factory=dict)
+    templates: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBlock:
+    """An encoded block and what the index will say of it."""
+
+    kind: BlockKind
+    first: int
+    count: int
+    raw_bytes: int
+    content_bytes: int
+    encoded: bytes
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """Things of one kind that are new, in the order of their numbers."""
+
+    next_number: int
+    known: dict[int, int]  # {key: number}
+    first: int = 0
+    keys: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.first = self.next_number
+
+    def add(self, key: int) -> int:
+        number = self.next_number
+        self.next_number += 1
+        self.known[key] = number
+        self.keys.append(key)
+        return number
+
+    def new_keys(self) -> list[tuple[int, int]]:
+        return list(zip(self.keys, range(self.first, self.next_number), strict=True))
+
+
+class Assembly:
+    """One round: give batches their numbers, then yield their blocks."""
+
+    def __init__(
+        self,
+        known: KnownKeys,
+        next_numbers: dict[BlockKind, int],
+        level: int,
+    ) -> None:
+        self._level = level
+        self.records = _Shelf(next_numbers[BlockKind.RECORDS], known.records)
+        self.segments = _Shelf(next_numbers[BlockKind.SEGMENTS], known.segments)
+        self.templates = _Shelf(next_numbers[BlockKind.TEMPLATES], known.templates)
+        self._record_rows: list[tuple[int, int, bytes]] = []
+        self._segment_rows: list[tuple[int, bytes]] = []
+        self._template_rows: list[bytes] = []
+        self.frames: dict[int, tuple[int, int]] = {}  # {kind: (frames, bytes)}
+
+    def add(self, batch: EncodedBatch) -> list[list[Run]]:
+        """The runs of records that each job of ``batch`` became."""
+        numbers = _BatchNumbers(batch, self)
+        return [
+            join_runs(Run(numbers.record(record), 1, record.length_bytes) for record in job)
+            for job in batch.records
+        ]
+
+    def add_segment(self, key: int, frame: bytes) -> int:
+        found = self.segments.known.get(key)
+        if found is not None:
+            return found
+        kind = frame_kind(frame)
+        count, size = self.frames.get(kind, (0, 0))
+        self.frames[kind] = (count + 1, size + len(frame))
+        self._segment_rows.append((key, frame))
+        return self.segments.add(key)
+
+    def add_template(self, template: bytes) -> int:
+        key = content_key(template)
+        found = self.templates.known.get(key)
+        if found is not None:
+            return found
+        self._template_rows.append(template)
+        return self.templates.add(key)
+
+    def add_record(self, record: EncodedRecord, body: bytes) -> int:
+        self._record_rows.append((record.length_bytes, record.key, body))
+        return self.records.add(record.key)
+
+    def blocks(self) -> Iterator[PackedBlock]:
+        """What has to be written, referred-to things first."""
+        for first, templates in _grouped(self._template_rows, self.templates.first, len):
+            yield self._pack(BlockKind.TEMPLATES, first, templates, encode_templates(templates))
+        for first, segments in _grouped(
+            self._segment_rows, self.segments.first, lambda row: len(row[1])
+        ):
+            yield self._pack(BlockKind.SEGMENTS, first, segments, encode_segments(segments))
+        for first, records in _grouped(
+            self._record_rows, self.records.first, lambda row: len(row[2])
+        ):
+            content = sum(length for length, _, _ in records)
+            yield self._pack(BlockKind.RECORDS, first, records, encode_records(records), content)
+
+    def _pack(
+        self, kind: BlockKind, first: int, rows: Sequence[object], payload: bytes, content: int = 0
+    ) -> PackedBlock:
+        encoded = encode_block(Block(kind, first, len(rows), payload), level=self._level)
+        return PackedBlock(kind, first, len(rows), len(payload), content, encoded)
+
+
+class _BatchNumbers:
+    """From positions in one batch to numbers in the vault, on demand."""
+
+    def __init__(self, batch: EncodedBatch, assembly: Assembly) -> None:
+        self._batch = batch
+        self._assembly = assembly
+        self._segments: dict[int, int] = {}
+        self._templates: dict[int, int] = {}
+
+    def record(self, record: EncodedRecord) -> int:
+        found = self._assembly.records.known.get(record.key)
+        if found is not None:
+            return found
+        templates = [self._template(at) for at in record.templates]
+        values: list[BodyValue] = []
+        for value in record.values:
+            if isinstance(value, LocalReferences):
+                segments = tuple(SegmentNo(self._segment(at)) for at in value.segments)
+                values.append(References(value.style, value.types, segments, value.separator))
+            else:
+                values.append(value)
+        return self._assembly.add_record(record, encode_body(templates, values))
+
+    def _segment(self, at: int) -> int:
+        number = self._segments.get(at)
+        if number is None:
+            number = self._segments[at] = self._assembly.add_segment(*self._batch.segments[at])
+        return number
+
+    def _template(self, at: int) -> int:
+        number = self._templates.get(at)
+        if number is None:
+            number = self._templates[at] = self._assembly.add_template(self._batch.templates[at])
+        return number
+
+
+def join_runs(runs: Iterable[Run]) -> list[Run]:
+    """Runs of neighbouring content, made one where their numbers follow each other.
+
+    A joined run stays within RUN_BYTES_MAX and RUN_RECORDS_MAX.
+    """
+    joined: list[Run] = []
+    for run in runs:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and last.record + last.count == run.record
+            and last.length_bytes + run.length_bytes <= RUN_BYTES_MAX
+            and last.count + run.count <= RUN_RECORDS_MAX
+        ):
+            length = last.length_bytes + run.length_bytes
+            joined[-1] = Run(last.record, last.count + run.count, length)
+        else:
+            joined.append(run)
+    return joined
+
+
+def _grouped(
+    rows: Sequence[T], first: int, size: Callable[[T], int]
+) -> Iterator[tuple[int, Sequence[T]]]:
+    """``rows`` cut where their sizes reach BLOCK_BYTES, each group with its first number."""
+    start = total = 0
+    for at, row in enumerate(rows):
+        total += size(row)
+        if total >= BLOCK_BYTES:
+            yield first + start, rows[start : at + 1]
+            start, total = at + 1, 0
+    if start < len(rows):
+        yield first + start, rows[start:]

@@ -1,0 +1,179 @@
+"""Encoded batches to numbered, durable records.
+
+Order of writes (docs/DESIGN.md, "Write order"): blocks into the pack, the pack synced,
+then the rows that make them findable. A crash in between leaves bytes beyond the pack's
+committed length, which the next opening cuts off.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio.lowlevel
+import anyio.to_thread
+
+from stowkenfs.ids import PackNo
+from stowkenfs.index.catalogue import BlockPlace, Catalogue
+from stowkenfs.index.connection import Connection
+from stowkenfs.store.api import PackStore
+from stowkenfs.store.block import Block, BlockKind, encode_block
+from stowkenfs.vault.assembly import Assembly, KnownKeys, PackedBlock, Run
+from stowkenfs.vault.encode import EncodedBatch
+from stowkenfs.vault.leader import Leader
+from stowkenfs.vault.payloads import content_key
+
+T = TypeVar("T")
+
+PACK_BYTES_MAX = 64 << 20
+"""A pack that has grown past this is not appended to any more."""
+
+ROWS_AT_ONCE = 250
+"""Index rows handled before the loop gets its turn: about a millisecond."""
+
+ROUND_BYTES_MAX = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A batch and how it is to be stored.
+
+    ``fresh`` ignores what is stored already: for content whose known copy does not read back.
+    ``namespace``: payload and number of entries of a block about names, if any.
+    """
+
+    batch: EncodedBatch
+    fresh: bool = False
+    namespace: tuple[bytes, int] | None = None
+
+
+class Committer:
+    """Stores encoded batches; concurrent ones share a write and a sync.
+
+    Constant after construction: all attributes. ``_leader`` orders the rounds, so that
+    numbers and pack offsets have one writer.
+    """
+
+    def __init__(
+        self, connection: Connection, catalogue: Catalogue, store: PackStore, level: int
+    ) -> None:
+        self._connection = connection
+        self._catalogue = catalogue
+        self._store = store
+        self._level = level
+        self._leader: Leader[Submission, list[list[Run]]] = Leader(
+            self._round, weight_max=ROUND_BYTES_MAX
+        )
+        self._syncs: Leader[None, bool] = Leader(self._sync_round, weight_max=1 << 30)
+
+    async def store(self, batch: EncodedBatch, *, fresh: bool = False) -> list[list[Run]]:
+        """The runs of records that each job of ``batch`` became; they are readable at once.
+
+        The pack is synced when this returns; the index rows are after ``sync``.
+        """
+        weight = sum(len(frame) for _, frame in batch.segments) + 64 * len(batch.records)
+        return await self._leader.submit(Submission(batch, fresh), weight)
+
+    async def store_namespace(self, payload: bytes, entries: int) -> None:
+        """Append what changed in the tree; synced when this returns."""
+        submission = Submission(EncodedBatch(), namespace=(payload, entries))
+        await self._leader.submit(submission, len(payload))
+
+    async def sync(self) -> None:
+        """Return when all committed changes of the index survive a power cut."""
+        await self._syncs.submit(None)
+
+    async def _write_blocks(self, blocks: Sequence[PackedBlock]) -> list[BlockPlace]:
+        """Append ``blocks`` to the packs, synced; nothing finds them yet."""
+        pack, length = self._catalogue.last_pack()
+        if pack == 0 or length >= PACK_BYTES_MAX:
+            pack, length = PackNo(pack + 1), 0
+        places = _placed(blocks, pack, length)
+        await anyio.to_thread.run_sync(self._write, pack, length, blocks)
+        return places
+
+    def _write(self, pack: PackNo, offset_bytes: int, blocks: Sequence[PackedBlock]) -> None:
+        self._store.write(pack, offset_bytes, b"".join(block.encoded for block in blocks))
+        self._store.sync(pack)
+
+    async def _round(self, submissions: Sequence[Submission]) -> list[list[list[Run]]]:
+        known = KnownKeys()
+        for submission in submissions:
+            if not submission.fresh:
+                await self._look_up(submission.batch, known)
+        numbers = {kind: self._catalogue.next_number(kind) for kind in BlockKind}
+        assembly, results, blocks = await anyio.to_thread.run_sync(
+            self._assemble, submissions, known, numbers
+        )
+        if blocks:
+            places = await self._write_blocks(blocks)
+            await self._publish(assembly, places)
+        return results
+
+    def _assemble(
+        self,
+        submissions: Sequence[Submission],
+        known: KnownKeys,
+        numbers: dict[BlockKind, int],
+    ) -> tuple[Assembly, list[list[list[Run]]], list[PackedBlock]]:
+        assembly = Assembly(known, numbers, self._level)
+        results = [assembly.add(submission.batch) for submission in submissions]
+        blocks = list(assembly.blocks())
+        number = numbers[BlockKind.NAMESPACE]
+        for submission in submissions:
+            if submission.namespace is not None:
+                payload, entries = submission.namespace
+                block = Block(BlockKind.NAMESPACE, number, entries, payload)
+                encoded = encode_block(block, level=self._level)
+                blocks.append(PackedBlock(block.kind, number, entries, len(payload), 0, encoded))
+                number += entries
+        return assembly, results, blocks
+
+    async def _look_up(self, batch: EncodedBatch, known: KnownKeys) -> None:
+        records = {record.key for job in batch.records for record in job}
+        wanted = (
+            ("record_key", list(records), known.records),
+            ("segment_key", [key for key, _ in batch.segments], known.segments),
+            ("template_key", [content_key(t) for t in batch.templates], known.templates),
+        )
+        for table, keys, found in wanted:
+            for some in _slices(keys):
+                found.update(self._catalogue.find_keys(table, some))
+                await anyio.lowlevel.checkpoint()
+
+    async def _publish(self, assembly: Assembly, places: Sequence[BlockPlace]) -> None:
+        """Rows of blocks first, in one transaction; keys only help later writers."""
+        last = places[-1]
+        with self._connection.transaction():
+            lengths = {last.pack: last.offset_bytes + last.stored_bytes}
+            self._catalogue.add_blocks(places, lengths)
+            self._catalogue.count_frames(assembly.frames)
+        for table, shelf in (
+            ("record_key", assembly.records),
+            ("segment_key", assembly.segments),
+            ("template_key", assembly.templates),
+        ):
+            for some in _slices(shelf.new_keys()):
+                self._catalogue.add_keys(table, some)
+                await anyio.lowlevel.checkpoint()
+
+    async def _sync_round(self, waiting: Sequence[None]) -> list[bool]:
+        await anyio.to_thread.run_sync(self._connection.sync)
+        return [True] * len(waiting)
+
+
+def _placed(blocks: Sequence[PackedBlock], pack: PackNo, offset_bytes: int) -> list[BlockPlace]:
+    places = []
+    for block in blocks:
+        places.append(
+            BlockPlace(
+                block.kind, block.first, block.count, pack, offset_bytes, len(block.encoded),
+                block.raw_bytes, block.content_bytes,
+            )
+        )  # fmt: skip
+        offset_bytes += len(block.encoded)
+    return places
+
+
+def _slices(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield rows[start : start + ROWS_AT_ONCE]

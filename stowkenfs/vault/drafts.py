@@ -1,0 +1,292 @@
+"""Drafts: bytes that were written and are not yet records (docs/DESIGN.md, "Drafts").
+
+A draft is one file under ``drafts/`` and a list of regions that say which of its bytes
+are which of the document's. The bytes are in the kernel's hands when a write returns, so
+they survive the daemon. Appending to the region at the file's end touches nothing but
+that file: its length tells how far the region goes. Any other new region gets a row
+before its bytes are written.
+"""
+
+import errno
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+
+from stowkenfs.ids import InodeNo
+from stowkenfs.index.drafts import DraftTable, Region
+from stowkenfs.store.local import sync_directory
+
+ROTATE_LIVE_BYTES_MAX = 1 << 20
+"""A sealed draft's remaining tail up to this size moves to a new file; see ``drop``."""
+
+
+class Draft:
+    """The unsealed bytes of one document. Event loop's thread, except ``read_at`` and ``sync``.
+
+    ``_regions`` is sorted by ``start``, disjoint, and never has two that could be one.
+    ``_tail``, the one that ends where the file ends, is the only one that grows.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        table: DraftTable,
+        ino: InodeNo,
+        generation: int,
+        regions: list[Region],
+    ) -> None:
+        self._directory = path
+        self._table = table
+        self._ino = ino
+        self._generation = generation
+        self._regions = regions
+        self._fd: int | None = None
+        self._synced_name = False
+        self._file_length = self._length_on_disk()
+        self._tail: Region | None = None
+        for region in regions:
+            if region.length is None:
+                region.length = max(self._file_length - region.file_start, 0)
+                self._tail = region
+        self._starts = [region.start for region in regions]
+
+    # Files
+
+    @property
+    def _path(self) -> Path:
+        return draft_path(self._directory, self._ino, self._generation)
+
+    def _length_on_disk(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _open(self) -> int:
+        if self._fd is None:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._fd
+
+    def release_file(self) -> None:
+        """Close the descriptor; it is opened again when needed."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def sync(self) -> None:
+        """Return when the bytes written so far survive a power cut. Blocks; any thread."""
+        fd = os.dup(self._open())
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        if not self._synced_name:
+            sync_directory(self._directory)
+            self._synced_name = True
+
+    @property
+    def modified_ns(self) -> int:
+        """When the file was last written: the document's mtime if the daemon died."""
+        try:
+            return self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    # What is where
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._regions
+
+    @property
+    def end(self) -> int:
+        """One past the last byte of the document that is here."""
+        if not self._regions:
+            return 0
+        last = self._regions[-1]
+        return last.start + (last.length or 0)
+
+    @property
+    def live_bytes(self) -> int:
+        return sum(region.length or 0 for region in self._regions)
+
+    def spans(self) -> list[tuple[int, int]]:
+        """``(start, end)`` of each range of the document that is here, neighbours joined."""
+        joined: list[tuple[int, int]] = []
+        for region in self._regions:
+            end = region.start + (region.length or 0)
+            if joined and joined[-1][1] == region.start:
+                joined[-1] = (joined[-1][0], end)
+            elif region.length:
+                joined.append((region.start, end))
+        return joined
+
+    def _overlapping(self, start: int, end: int) -> Iterator[Region]:
+        at = max(bisect_right(self._starts, start) - 1, 0)
+        for region in self._regions[at:]:
+            if region.start >= end:
+                break
+            if region.start + (region.length or 0) > start:
+                yield region
+
+    def pieces(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """``(start, end, position in the file)`` of what is here of a range, in order."""
+        found = []
+        for region in self._overlapping(start, end):
+            low = max(region.start, start)
+            high = min(region.start + (region.length or 0), end)
+            found.append((low, high, region.file_start + low - region.start))
+        return found
+
+    def read_at(self, position: int, length: int) -> bytes:
+        """Bytes of the draft's file. Any thread."""
+        return os.pread(self._open(), length, position)
+
+    # Changes
+
+    def write(self, start: int, content: bytes) -> None:
+        """Put ``content`` at ``start`` of the document; safe from the daemon's death on return.
+
+        Raises OSError, after which the bytes there are the old ones or the new ones.
+        """
+        tail, end = self._tail, start + len(content)
+        if tail is not None and start == tail.start + (tail.length or 0):
+            following = bisect_right(self._starts, start)
+            if following == len(self._starts) or self._starts[following] >= end:
+                self._append(content)
+                tail.length = (tail.length or 0) + len(content)
+                return
+        at = start
+        for low, high, position in self.pieces(start, end):
+            if low > at:
+                self._new_region(at, content[at - start : low - start])
+            self._pwrite(content[low - start : high - start], position)
+            at = high
+        if at < end:
+            self._new_region(at, content[at - start :])
+
+    def _new_region(self, start: int, content: bytes) -> None:
+        """Append ``content`` to the file as a region that becomes the tail.
+
+        The order matters: the earlier tail's length is fixed before bytes that are not
+        its own follow it, and a row never promises bytes that are not there.
+        """
+        tail = self._tail
+        if tail is not None and tail.start + (tail.length or 0) == start:
+            self._append(content)
+            tail.length = (tail.length or 0) + len(content)
+            return
+        if tail is not None:
+            self._table.put_region(self._ino, tail)
+            self._tail = None
+        region = Region(start, self._file_length, None)
+        self._append(content)
+        self._table.put_region(self._ino, region)
+        region.length = len(content)
+        at = bisect_right(self._starts, start)
+        self._regions.insert(at, region)
+        self._starts.insert(at, start)
+        self._tail = region
+
+    def _append(self, content: bytes) -> None:
+        try:
+            self._pwrite(content, self._file_length)
+        except OSError:
+            # Part of it may be there; the length of the file counts, so take that part back.
+            os.ftruncate(self._open(), self._file_length)
+            raise
+        self._file_length += len(content)
+
+    def _pwrite(self, content: bytes, position: int) -> None:
+        fd, view = self._open(), memoryview(content)
+        while view:
+            written = os.pwrite(fd, view, position)
+            if written == 0:
+                raise OSError(errno.EIO, "the draft takes no more bytes")
+            view, position = view[written:], position + written
+
+    def truncate(self, size: int) -> None:
+        """Forget bytes at and beyond ``size``."""
+        if size < self.end:
+            self._keep([(0, size)])
+
+    def drop(self, start: int, end: int) -> None:
+        """Forget ``start`` to ``end``, which are records now.
+
+        A short rest moves to a new file, so that the file of a log that is always open
+        does not grow for ever; ``discard_file`` removes the old one when that is safe.
+        """
+        self._keep([(0, start), (end, self.end)])
+
+    def _keep(self, ranges: list[tuple[int, int]]) -> None:
+        kept = []
+        for low, high in ranges:
+            kept += (
+                [Region(s, p, e - s) for s, e, p in self.pieces(low, high)] if high > low else []
+            )
+        self._regions = kept
+        self._starts = [region.start for region in kept]
+        self._tail = None
+        self._table.put(self._ino, self._generation, kept)
+
+    def rotate(self) -> Path | None:
+        """Move a short rest to a file of its own; the path of the old file, else None.
+
+        Inside the caller's transaction. The old file must stay until the transaction is
+        synced; reads of it may be under way.
+        """
+        live = self.live_bytes
+        if live == self._file_length or live > ROTATE_LIVE_BYTES_MAX:
+            return None
+        content = [self.read_at(r.file_start, r.length or 0) for r in self._regions]
+        old = self._path
+        self.release_file()
+        self._generation += 1
+        self._synced_name = False
+        self._file_length = 0
+        self._path.unlink(missing_ok=True)
+        for region, piece in zip(self._regions, content, strict=True):
+            region.file_start = self._file_length
+            self._append(piece)
+        # The file ends with the last region, which may grow again.
+        self._tail = self._regions[-1] if self._regions else None
+        rows = [Region(r.start, r.file_start, r.length) for r in self._regions]
+        if rows:
+            rows[-1].length = None
+        self._table.put(self._ino, self._generation, rows)
+        return old
+
+    def forget(self) -> Path:
+        """Delete the rows; the path of the file, to be removed once that is synced."""
+        self._table.delete(self._ino)
+        self.release_file()
+        return self._path
+
+
+def draft_path(directory: Path, ino: InodeNo, generation: int) -> Path:
+    return directory / f"{ino:x}.{generation:x}"
+
+
+def parse_draft_name(name: str) -> tuple[InodeNo, int] | None:
+    """Inode and generation of a file under ``drafts/``; None for anything else."""
+    ino, dot, generation = name.partition(".")
+    try:
+        return (InodeNo(int(ino, 16)), int(generation, 16)) if dot else None
+    except ValueError:
+        return None
+
+
+def new_draft(directory: Path, table: DraftTable, ino: InodeNo) -> Draft:
+    """An empty draft; it has a row and no file yet."""
+    generation = (table.generation(ino) or 0) + 1
+    table.put(ino, generation, [])
+    return Draft(directory, table, ino, generation, [])
+
+
+def load_draft(directory: Path, table: DraftTable, ino: InodeNo) -> Draft | None:
+    """The draft that ``ino`` had when it was last in memory, or None."""
+    generation = table.generation(ino)
+    if generation is None:
+        return None
+    return Draft(directory, table, ino, generation, table.regions(ino))

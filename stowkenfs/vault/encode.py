@@ -1,0 +1,157 @@
+"""Units of documents to frames: the part that needs a processor, free of any state.
+
+It runs in worker processes, so what goes in and comes out is bytes and small tuples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stowkenfs.documents.split import Unit, encode_unit
+from stowkenfs.documents.values import Part, Payload, Record, Style, TokenList, Value
+from stowkenfs.frames.address import segment_hash, segment_key
+from stowkenfs.frames.codec import encode_frame
+from stowkenfs.frames.tokenizer import tokenize
+from stowkenfs.frames.varints import TokenArray
+from stowkenfs.ids import SegmentType, Vocabulary
+from stowkenfs.vault.payloads import content_key
+
+TOKENS_RARELY_PAY = 0.6
+"""A frame of tokens larger than this share of its text is compared with one of bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One unit to encode, and the vocabulary that its document asks for."""
+
+    unit: Unit
+    vocabulary: Vocabulary
+    ids_vocabulary: Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReferences:
+    """A payload whose parts are positions in the batch's ``segments``."""
+
+    style: Style
+    types: tuple[SegmentType, ...]
+    segments: tuple[int, ...]
+    separator: bytes = b""
+
+
+LocalValue = bytes | LocalReferences
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRecord:
+    """A record whose templates and segments are positions in its batch's lists."""
+
+    length_bytes: int
+    key: int
+    templates: tuple[int, ...]
+    values: tuple[LocalValue, ...]
+
+
+@dataclass(slots=True)
+class EncodedBatch:
+    """What a list of jobs became. Segments and templates are unique within the batch."""
+
+    segments: list[tuple[int, bytes]] = field(default_factory=list)  # (key, frame)
+    templates: list[bytes] = field(default_factory=list)
+    records: list[list[EncodedRecord]] = field(default_factory=list)  # one list for each job
+
+
+def encode_batch(jobs: Sequence[Job], level: int) -> EncodedBatch:
+    """Encode ``jobs``; deterministic, and verified against each unit's bytes."""
+    return _Encoder(level).run(jobs)
+
+
+class _Encoder:
+    """One batch in the making."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._batch = EncodedBatch()
+        self._templates: dict[bytes, int] = {}
+        self._segments: dict[int, int] = {}  # {key: position}
+        self._texts: dict[tuple[bytes, Vocabulary], int] = {}  # {(content, vocabulary): position}
+
+    def run(self, jobs: Sequence[Job]) -> EncodedBatch:
+        for job in jobs:
+            self._batch.records.append([
+                self._record(record, content, job)
+                for record, content in _with_contents(encode_unit(job.unit), job.unit.content)
+            ])  # fmt: skip
+        return self._batch
+
+    def _record(self, record: Record, content: memoryview, job: Job) -> EncodedRecord:
+        return EncodedRecord(
+            record.length_bytes,
+            content_key(content),
+            tuple(self._template(template) for template in record.templates),
+            tuple(self._value(value, job) for value in record.values),
+        )
+
+    def _template(self, template: bytes) -> int:
+        at = self._templates.get(template)
+        if at is None:
+            at = self._templates[template] = len(self._batch.templates)
+            self._batch.templates.append(template)
+        return at
+
+    def _value(self, value: Value, job: Job) -> LocalValue:
+        if isinstance(value, Payload):
+            segments = tuple(self._part(part, job.vocabulary) for part in value.parts)
+            return LocalReferences(value.style, tuple(p.type for p in value.parts), segments)
+        if isinstance(value, TokenList):
+            at = self._segment(np.asarray(value.ids, np.uint32), job.ids_vocabulary)
+            return LocalReferences(Style.TOKENS, (value.type,), (at,), value.separator)
+        return value
+
+    def _part(self, part: Part, vocabulary: Vocabulary) -> int:
+        if part.binary:
+            vocabulary = Vocabulary.BYTES
+        name = (part.content, vocabulary)
+        at = self._texts.get(name)
+        if at is None:
+            at = self._texts[name] = self._text(part.content, vocabulary)
+        return at
+
+    def _text(self, content: bytes, vocabulary: Vocabulary) -> int:
+        tokens = None
+        if vocabulary is not Vocabulary.BYTES:
+            tokens = tokenize(content.decode(), vocabulary)
+        as_bytes = np.frombuffer(content, np.uint8).astype(np.uint32)
+        if tokens is None:  # it does not survive, or is binary
+            return self._segment(as_bytes, Vocabulary.BYTES)
+        frame = encode_frame(tokens, vocabulary, level=self._level)
+        if len(frame) > TOKENS_RARELY_PAY * len(content):
+            plain = encode_frame(as_bytes, Vocabulary.BYTES, level=self._level)
+            if len(plain) < len(frame):
+                return self._segment(as_bytes, Vocabulary.BYTES, plain)
+        return self._segment(tokens, vocabulary, frame)
+
+    def _segment(
+        self, tokens: TokenArray, vocabulary: Vocabulary, frame: bytes | None = None
+    ) -> int:
+        key = segment_key(segment_hash(tokens), vocabulary)
+        at = self._segments.get(key)
+        if at is None:
+            if frame is None:
+                frame = encode_frame(tokens, vocabulary, level=self._level)
+            at = self._segments[key] = len(self._batch.segments)
+            self._batch.segments.append((key, frame))
+        return at
+
+
+def _with_contents(
+    records: Sequence[Record], content: bytes | memoryview
+) -> list[tuple[Record, memoryview]]:
+    """Each record with its own bytes of the unit."""
+    view, at, out = memoryview(content), 0, []
+    for record in records:
+        out.append((record, view[at : at + record.length_bytes]))
+        at += record.length_bytes
+    assert at == len(view), "records cover their unit"
+    return out

@@ -1,0 +1,308 @@
+"""Files in use: content as readers and writers see it, from drafts, records and holes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio.to_thread
+
+from stowkenfs.errors import FileTooLarge, NotFound
+from stowkenfs.ids import InodeNo
+from stowkenfs.index.catalogue import Catalogue, Extent
+from stowkenfs.index.connection import Connection
+from stowkenfs.index.drafts import DraftTable
+from stowkenfs.index.inodes import Inode, InodeTable
+from stowkenfs.vault.drafts import Draft, load_draft, new_draft, parse_draft_name
+from stowkenfs.vault.reader import Reader
+
+FILE_BYTES_MAX = (1 << 63) - 1
+"""Offsets are signed 64-bit integers in the kernel and in the index."""
+
+Clock = Callable[[], int]
+
+
+@dataclass(slots=True)
+class LiveFile:
+    """One file while somebody uses it.
+
+    ``users`` counts open handles and the sealer; ``writers`` the handles that may write.
+    ``unsettled``: size and mtime here are newer than the index's row.
+    ``changed_from``: lowest byte changed since the sealer last looked; None when none was.
+    """
+
+    inode: Inode
+    draft: Draft | None
+    users: int = 0
+    writers: int = 0
+    unsettled: bool = False
+    changed_from: int | None = None
+    written_ns: int = 0
+
+    def note_change(self, start: int) -> None:
+        """Tell a sealer at work that bytes from ``start`` are not what it read."""
+        if self.changed_from is None or start < self.changed_from:
+            self.changed_from = start
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """Where the bytes of a range come from.
+
+    ``pieces``: ``(start, end, source)``, source None for a hole, an Extent, or bytes.
+    """
+
+    start: int
+    end: int
+    pieces: list[tuple[int, int, Extent | bytes | None]] = field(default_factory=list)
+
+    def extents(self) -> list[Extent]:
+        return [source for _, _, source in self.pieces if isinstance(source, Extent)]
+
+
+class FileTable:
+    """All files in use. Event loop's thread; ``read`` alone waits.
+
+    Owned: ``_live``, one entry for each file with users. ``_stale`` lists draft files
+    whose rows are gone; ``remove_stale`` deletes them once that is synced.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        inodes: InodeTable,
+        catalogue: Catalogue,
+        reader: Reader,
+        draft_directory: Path | None,
+        clock: Clock,
+    ) -> None:
+        self._connection = connection
+        self._inodes = inodes
+        self._catalogue = catalogue
+        self._reader = reader
+        self._drafts = DraftTable(connection)
+        self._directory = draft_directory
+        self._clock = clock
+        self._live: dict[InodeNo, LiveFile] = {}
+        self._stale: list[Path] = []
+        self.on_draft: Callable[[InodeNo], None] = lambda _: None
+
+    # Who uses what
+
+    def inode(self, ino: InodeNo) -> Inode:
+        """The inode as of now. Raises NotFound."""
+        live = self._live.get(ino)
+        if live is not None:
+            return live.inode
+        inode = self._inodes.get(ino)
+        if inode is None:
+            raise NotFound(f"inode {ino} does not exist")
+        return inode
+
+    def current(self, inode: Inode) -> Inode:
+        """``inode`` as read from the index, or the newer one of a file in use."""
+        live = self._live.get(inode.ino)
+        return inode if live is None else live.inode
+
+    def live(self, ino: InodeNo) -> LiveFile | None:
+        return self._live.get(ino)
+
+    def acquire(self, ino: InodeNo, *, writing: bool) -> LiveFile:
+        """Keep ``ino`` in use until ``release``. Raises NotFound."""
+        live = self._live.get(ino)
+        if live is None:
+            draft = self._load_draft(ino)
+            live = self._live[ino] = LiveFile(self.inode(ino), draft)
+        live.users += 1
+        live.writers += writing
+        return live
+
+    def _load_draft(self, ino: InodeNo) -> Draft | None:
+        return load_draft(self._directory, self._drafts, ino) if self._directory else None
+
+    def release(self, ino: InodeNo, *, writing: bool) -> None:
+        """The counterpart of ``acquire``; a file without a name goes with its last user."""
+        live = self._live[ino]
+        live.users -= 1
+        live.writers -= writing
+        if live.users:
+            return
+        if live.inode.nlink == 0:
+            self.purge(ino)
+            return
+        self.settle(live)
+        if live.draft is not None:
+            live.draft.release_file()
+            self.on_draft(ino)
+        del self._live[ino]
+
+    def open_drafts(self) -> list[tuple[InodeNo, LiveFile]]:
+        """Files in use that have unsealed bytes."""
+        return [(ino, live) for ino, live in self._live.items() if live.draft is not None]
+
+    def purge(self, ino: InodeNo) -> None:
+        """Forget a file that has neither a name nor a user."""
+        live = self._live.pop(ino, None)
+        draft = live.draft if live is not None else self._load_draft(ino)
+        with self._connection.transaction():
+            if draft is not None:
+                self._stale.append(draft.forget())
+            self._inodes.delete(ino)
+
+    def settle(self, live: LiveFile) -> None:
+        """Bring the index's row up to date."""
+        if live.unsettled:
+            self._inodes.update(live.inode)
+            live.unsettled = False
+
+    def settle_all(self) -> None:
+        """Bring all rows up to date: what a crash could not take back any more."""
+        unsettled = [live for live in self._live.values() if live.unsettled]
+        if unsettled:
+            with self._connection.transaction():
+                for live in unsettled:
+                    self.settle(live)
+
+    # Changes
+
+    def write(self, ino: InodeNo, start: int, content: bytes) -> int:
+        """Put ``content`` at ``start``; safe from the daemon's death on return."""
+        live = self._live[ino]
+        if start + len(content) > FILE_BYTES_MAX:
+            raise FileTooLarge(f"a file ends at byte {FILE_BYTES_MAX}")
+        if live.draft is None:
+            assert self._directory is not None, "a vault in memory has no drafts"
+            live.draft = new_draft(self._directory, self._drafts, ino)
+        live.note_change(start)
+        live.draft.write(start, content)
+        inode = live.inode
+        inode.size = max(inode.size, start + len(content))
+        inode.mtime_ns = inode.ctime_ns = live.written_ns = self._clock()
+        live.unsettled = True
+        return len(content)
+
+    def truncate(self, ino: InodeNo, size: int) -> None:
+        """Make the file ``size`` bytes long; what is beyond is gone, what is new is zeros."""
+        if size > FILE_BYTES_MAX:
+            raise FileTooLarge(f"a file ends at byte {FILE_BYTES_MAX}")
+        live = self.acquire(ino, writing=False)
+        try:
+            with self._connection.transaction():
+                if size < live.inode.size:
+                    self._cut(live, size)
+                now = self._clock()
+                live.inode.size = size
+                live.inode.mtime_ns = live.inode.ctime_ns = live.written_ns = now
+                self._inodes.update(live.inode)
+                live.unsettled = False
+        finally:
+            self.release(ino, writing=False)
+
+    def _cut(self, live: LiveFile, size: int) -> None:
+        live.note_change(size)
+        self._catalogue.cut_extents(live.inode.ino, size)
+        if live.draft is not None:
+            live.draft.truncate(size)
+            self._rotate(live.draft)
+
+    def _rotate(self, draft: Draft) -> None:
+        old = draft.rotate()
+        if old is not None:
+            self._stale.append(old)
+
+    def sealed(self, live: LiveFile, start: int, end: int, extents: list[Extent]) -> None:
+        """Records hold ``start`` to ``end`` now: they replace the draft's bytes there."""
+        ino = live.inode.ino
+        with self._connection.transaction():
+            self._catalogue.replace_extents(ino, start, end, extents)
+            if live.draft is None:
+                return
+            live.draft.drop(start, end)
+            if live.draft.is_empty:
+                self._stale.append(live.draft.forget())
+                live.draft = None
+            else:
+                self._rotate(live.draft)
+            self.settle(live)
+
+    # Reading
+
+    def plan(self, live: LiveFile, start: int, end: int) -> ReadPlan:
+        """Where bytes ``start`` to ``end`` (at most the size) come from; drafts are read here."""
+        end = min(end, live.inode.size)
+        plan = ReadPlan(start, max(end, start))
+        if end <= start:
+            return plan
+        at = start
+        for low, high, position in live.draft.pieces(start, end) if live.draft else ():
+            if low > at:
+                self._plan_sealed(plan, live.inode.ino, at, low)
+            assert live.draft is not None
+            content = live.draft.read_at(position, high - low)
+            # A draft's file that lost its end reads as a hole, which is what it is.
+            plan.pieces.append((low, high, content.ljust(high - low, b"\0")))
+            at = high
+        if at < end:
+            self._plan_sealed(plan, live.inode.ino, at, end)
+        return plan
+
+    def _plan_sealed(self, plan: ReadPlan, ino: InodeNo, start: int, end: int) -> None:
+        at = start
+        for extent in self._catalogue.extents(ino, start, end):
+            if extent.start > at:
+                plan.pieces.append((at, extent.start, None))
+            low, high = max(extent.start, start), min(extent.end, end)
+            plan.pieces.append((low, high, extent))
+            at = high
+        if at < end:
+            plan.pieces.append((at, end, None))
+
+    async def read(self, live: LiveFile, start: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``start``; fewer at the end of the file.
+
+        Raises Corrupt when a record that holds some of them is damaged.
+        """
+        plan = self.plan(live, start, start + length)
+        if self._reader.is_cached(plan.extents()):
+            return self.assemble(plan)
+        return await anyio.to_thread.run_sync(self.assemble, plan)
+
+    def assemble(self, plan: ReadPlan) -> bytes:
+        """The bytes of a plan. Any thread: drafts are in the plan, records never change."""
+        pieces = []
+        for low, high, source in plan.pieces:
+            if isinstance(source, Extent):
+                pieces.append(self._reader.read_extent(source, low, high))
+            else:
+                pieces.append(source if source is not None else bytes(high - low))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    # Starting and tidying
+
+    def recover(self) -> list[InodeNo]:
+        """After opening: sizes from drafts, files nobody can reach gone. Drafts to seal."""
+        for ino in self._inodes.orphans():
+            self.purge(ino)
+        drafts = self._drafts.all()
+        if self._directory is None:
+            return []
+        known = set(drafts)
+        for path in self._directory.iterdir():
+            if parse_draft_name(path.name) not in known:
+                path.unlink()
+        for ino, _ in drafts:
+            self._recover_size(ino)
+        return [ino for ino, _ in drafts]
+
+    def _recover_size(self, ino: InodeNo) -> None:
+        draft, inode = self._load_draft(ino), self._inodes.get(ino)
+        if draft is None or inode is None:
+            return
+        if draft.end > inode.size:
+            inode.size = draft.end
+            inode.mtime_ns = inode.ctime_ns = max(draft.modified_ns, inode.mtime_ns)
+            self._inodes.update(inode)
+
+    def take_stale(self) -> list[Path]:
+        """Draft files that may be removed once the index is synced."""
+        stale, self._stale = self._stale, []
+        return stale

@@ -1,0 +1,131 @@
+"""Units of documents to verified records: look up, encode, store, read back, compare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+import anyio.lowlevel
+import anyio.to_process
+import anyio.to_thread
+
+from stowkenfs.documents.split import Unit, UnitKind
+from stowkenfs.errors import Corrupt, RecordCorrupt
+from stowkenfs.ids import RecordNo, Vocabulary
+from stowkenfs.index.catalogue import Catalogue
+from stowkenfs.vault.assembly import Run
+from stowkenfs.vault.committer import ROWS_AT_ONCE, Committer
+from stowkenfs.vault.encode import EncodedBatch, Job, encode_batch
+from stowkenfs.vault.payloads import content_key
+from stowkenfs.vault.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A unit on its way in, with the vocabularies that its document asks for."""
+
+    unit: Unit
+    vocabulary: Vocabulary
+    ids_vocabulary: Vocabulary
+
+
+class Ingest:
+    """Stores units; several callers at once encode side by side and commit together.
+
+    ``_encoders`` bounds how many batches are being encoded.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        committer: Committer,
+        reader: Reader,
+        *,
+        workers: int,
+        level: int,
+    ) -> None:
+        self._catalogue = catalogue
+        self._committer = committer
+        self._reader = reader
+        self._workers = workers
+        self._level = level
+        self._encoders = anyio.CapacityLimiter(max(workers, 1))
+
+    async def store(self, pieces: Sequence[Piece]) -> list[list[Run]]:
+        """Runs of records for each piece, in order: read back and compared with its bytes.
+
+        A copy that does not read back is stored again, without looking at what is there;
+        then as plain bytes. Raises RecordCorrupt when even that does not read back: the
+        medium returns other bytes than were written.
+        """
+        runs = await self._store(pieces, fresh=False)
+        for kind in (None, UnitKind.RAW):
+            bad = await anyio.to_thread.run_sync(self._differing, pieces, runs)
+            if not bad:
+                return runs
+            again = [pieces[at] if kind is None else _as_kind(pieces[at], kind) for at in bad]
+            for at, new in zip(bad, await self._store(again, fresh=True), strict=True):
+                runs[at] = new
+        if await anyio.to_thread.run_sync(self._differing, pieces, runs):
+            raise RecordCorrupt("records that were just written do not read back")
+        return runs
+
+    async def _store(self, pieces: Sequence[Piece], *, fresh: bool) -> list[list[Run]]:
+        keys = await anyio.to_thread.run_sync(_keys, pieces)
+        known = {} if fresh else await self._known(keys)
+        jobs: dict[int, Job] = {}  # {key: job}: each content once
+        for key, piece in zip(keys, pieces, strict=True):
+            if key not in known and key not in jobs:
+                jobs[key] = Job(piece.unit, piece.vocabulary, piece.ids_vocabulary)
+        stored: dict[int, list[Run]] = {}
+        if jobs:
+            batch = await self._encode(list(jobs.values()))
+            stored = dict(zip(jobs, await self._committer.store(batch, fresh=fresh), strict=True))
+        return [
+            stored[key] if key in stored else [Run(known[key], 1, len(piece.unit.content))]
+            for key, piece in zip(keys, pieces, strict=True)
+        ]
+
+    async def _known(self, keys: Sequence[int]) -> dict[int, int]:
+        known: dict[int, int] = {}
+        for start in range(0, len(keys), ROWS_AT_ONCE):
+            known |= self._catalogue.find_keys("record_key", keys[start : start + ROWS_AT_ONCE])
+            await anyio.lowlevel.checkpoint()
+        return known
+
+    async def _encode(self, jobs: list[Job]) -> EncodedBatch:
+        if self._workers:
+            return await anyio.to_process.run_sync(
+                encode_batch, jobs, self._level, cancellable=True, limiter=self._encoders
+            )
+        return await anyio.to_thread.run_sync(
+            encode_batch, jobs, self._level, limiter=self._encoders
+        )
+
+    def _differing(self, pieces: Sequence[Piece], runs: Sequence[Sequence[Run]]) -> list[int]:
+        """Positions of pieces whose records do not give their bytes back."""
+        return [
+            at
+            for at, (piece, of_piece) in enumerate(zip(pieces, runs, strict=True))
+            if not self._reads_back(piece.unit.content, of_piece)
+        ]
+
+    def _reads_back(self, content: bytes, runs: Sequence[Run]) -> bool:
+        at = 0
+        try:
+            for run in runs:
+                for number in range(run.record, run.record + run.count):
+                    record = self._reader.record(RecordNo(number))
+                    if content[at : at + len(record)] != record:
+                        return False
+                    at += len(record)
+        except Corrupt:
+            return False
+        return at == len(content)
+
+
+def _keys(pieces: Sequence[Piece]) -> list[int]:
+    return [content_key(piece.unit.content) for piece in pieces]
+
+
+def _as_kind(piece: Piece, kind: UnitKind) -> Piece:
+    return replace(piece, unit=replace(piece.unit, kind=kind))

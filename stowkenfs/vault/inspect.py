@@ -1,0 +1,143 @@
+"""Looking at one document: its segments, what it takes up, what it holds."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stowkenfs.documents.body import References, decode_body
+from stowkenfs.documents.shapes import Turn, parse, turns
+from stowkenfs.documents.split import Shape
+from stowkenfs.frames.address import segment_hash
+from stowkenfs.frames.codec import FrameKind, decode_frame, frame_kind
+from stowkenfs.frames.tokenizer import tokenize
+from stowkenfs.ids import RecordNo, SegmentNo, SegmentType, Vocabulary
+from stowkenfs.index.catalogue import Extent
+from stowkenfs.vault.about import HEAD_BYTES, about
+from stowkenfs.vault.conversation import ConversationSegment
+from stowkenfs.vault.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """One stored payload of a document, as the tokens view shows it."""
+
+    number: SegmentNo
+    segment_type: SegmentType
+    vocabulary: Vocabulary
+    token_ids: Sequence[int]
+    hash: bytes
+    kind: FrameKind
+    stored_bytes: int
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(
+            {
+                "segment": int(self.number),
+                "type": self.segment_type.name.lower(),
+                "tokenizer": self.vocabulary.name.lower(),
+                "hash": self.hash.hex(),
+                "frame": f"0x{self.kind:02x}",
+                "stored_bytes": self.stored_bytes,
+                "token_count": len(self.token_ids),
+                "tokens": list(self.token_ids),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSummary:
+    """What ``user.stowken.*`` attributes tell of a file. Sizes in bytes.
+
+    ``stored``: its records and the segments they refer to, each segment once; segments
+    that other documents refer to as well are counted in full here and there.
+    """
+
+    records: int
+    segments: int
+    tokens: int
+    conversations: int
+    stored: int
+    length: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times larger the document is than what is stored for it."""
+        return self.length / self.stored if self.stored else 0.0
+
+
+def stored_segments(reader: Reader, extents: Sequence[Extent]) -> Iterator[StoredSegment]:
+    """The segments that a document's records refer to, in order. Blocks; any thread."""
+    for _, value in _references(reader, extents):
+        for segment_type, number in zip(value.types, value.segments, strict=True):
+            frame = reader.frame(number)
+            segment = decode_frame(frame)
+            yield StoredSegment(
+                number,
+                segment_type,
+                segment.vocabulary,
+                segment.tokens.tolist(),
+                segment_hash(segment.tokens),
+                frame_kind(frame),
+                len(frame),
+            )
+
+
+def _references(reader: Reader, extents: Sequence[Extent]) -> Iterator[tuple[RecordNo, References]]:
+    for extent in extents:
+        for at in range(extent.record, extent.record + extent.count):
+            number = RecordNo(at)
+            for value in decode_body(reader.body(number)).values:
+                if isinstance(value, References):
+                    yield number, value
+
+
+def summarize(reader: Reader, extents: Sequence[Extent], length_bytes: int) -> DocumentSummary:
+    """Count what a document consists of. Blocks; any thread."""
+    seen: set[int] = set()
+    tokens = stored = records = 0
+    for extent in extents:
+        for at in range(extent.record, extent.record + extent.count):
+            records += 1
+            stored += reader.record_cost(RecordNo(at))
+    for _, value in _references(reader, extents):
+        for number in value.segments:
+            frame = reader.frame(number)
+            segment = decode_frame(frame)
+            if segment.vocabulary is not Vocabulary.BYTES:
+                tokens += len(segment.tokens)
+            if number not in seen:
+                seen.add(number)
+                stored += len(frame)
+    head = reader.read_extent(extents[0], 0, min(extents[0].length, HEAD_BYTES)) if extents else b""
+    conversations = int(about(head).shape is not Shape.OTHER) if head else 0
+    return DocumentSummary(records, len(seen), tokens, conversations, stored, length_bytes)
+
+
+def conversation_segments(document: bytes) -> tuple[ConversationSegment, ...]:
+    """Every payload of a conversation as tokens, in document order.
+
+    Tokenizing is deterministic, so these are the ids that are stored for long payloads.
+    """
+    judged = about(document[:HEAD_BYTES])
+    return tuple(
+        _segment(turn, judged.vocabulary, judged.ids_vocabulary)
+        for turn in turns(parse(document.decode("utf-8", "surrogatepass")))
+    )
+
+
+def _segment(turn: Turn, vocabulary: Vocabulary, ids_vocabulary: Vocabulary) -> ConversationSegment:
+    if turn.token_ids is not None:
+        ids = np.array(turn.token_ids, np.uint32)
+        vocabulary = ids_vocabulary
+    else:
+        text = turn.text or ""
+        found = tokenize(text, vocabulary)
+        if found is None:
+            raw = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+            ids, vocabulary = raw.astype(np.uint32), Vocabulary.BYTES
+        else:
+            ids = found
+    return ConversationSegment(turn.type, ids, segment_hash(ids), vocabulary)

@@ -1,0 +1,75 @@
+"""Group commit: whoever comes first does the work of all who wait."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _Waiting(Generic[T, R]):
+    __slots__ = ("done", "error", "item", "result", "weight")
+
+    def __init__(self, item: T, weight: int) -> None:
+        self.item = item
+        self.weight = weight
+        self.done = False
+        self.result: R | None = None
+        self.error: Exception | None = None
+
+
+class Leader(Generic[T, R]):
+    """Collects items of concurrent callers and processes them in rounds.
+
+    A round takes what is waiting when it begins, up to ``weight_max``. An error in a
+    round is every member's error. Once begun, a round is not cancelled.
+
+    Owned by the event loop's thread: ``_queue``; ``_lock`` orders the rounds.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        weight_max: int,
+    ) -> None:
+        self._process = process
+        self._weight_max = weight_max
+        self._queue: list[_Waiting[T, R]] = []
+        self._lock = anyio.Lock()
+
+    async def submit(self, item: T, weight: int = 1) -> R:
+        """The result for ``item``, from a round that began after this call."""
+        waiting: _Waiting[T, R] = _Waiting(item, weight)
+        self._queue.append(waiting)
+        try:
+            async with self._lock:
+                while not waiting.done:
+                    with anyio.CancelScope(shield=True):
+                        await self._round()
+        except BaseException:
+            if waiting in self._queue:
+                self._queue.remove(waiting)
+            raise
+        if waiting.error is not None:
+            raise waiting.error
+        assert waiting.result is not None
+        return waiting.result
+
+    async def _round(self) -> None:
+        members: list[_Waiting[T, R]] = []
+        weight = 0
+        while self._queue and (not members or weight + self._queue[0].weight <= self._weight_max):
+            member = self._queue.pop(0)
+            weight += member.weight
+            members.append(member)
+        try:
+            results = await self._process([member.item for member in members])
+        except Exception as error:  # noqa: BLE001 - handed to each member, who raises it
+            for member in members:
+                member.error, member.done = error, True
+            return
+        for member, result in zip(members, results, strict=True):
+            member.result, member.done = result, True

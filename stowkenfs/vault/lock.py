@@ -1,0 +1,87 @@
+"""One writer: the lock that a process holds on its vault."""
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stowkenfs.errors import VaultLocked
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who uses a vault: a process and, when it is mounted, where."""
+
+    pid: int
+    mountpoint: str | None = None
+    leaving: bool = False
+
+    def __str__(self) -> str:
+        where = f", mounted at {self.mountpoint}" if self.mountpoint else ""
+        return f"process {self.pid}{where}" + (" (finishing)" if self.leaving else "")
+
+
+class VaultLock:
+    """An exclusive ``flock`` on the vault's ``lock`` file, which also names the holder.
+
+    The kernel drops it with the process, so a crash leaves nothing to clean.
+    """
+
+    def __init__(self, directory: Path, *, wait_seconds: float = 0.0) -> None:
+        """Take the lock, waiting for a holder that is about to leave.
+
+        Raises VaultLocked, which says who holds it.
+        """
+        self._path = directory / "lock"
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = read_holder(directory)
+                if time.monotonic() >= deadline or (holder is not None and not holder.leaving):
+                    os.close(self._fd)
+                    who = str(holder) if holder else "another process"
+                    raise VaultLocked(directory, who) from None
+                time.sleep(POLL_SECONDS)
+        self.announce(Holder(os.getpid()))
+
+    def announce(self, holder: Holder) -> None:
+        """Say who holds the lock; for messages only."""
+        content = json.dumps(asdict(holder)).encode()
+        os.pwrite(self._fd, content.ljust(os.fstat(self._fd).st_size), 0)
+        os.ftruncate(self._fd, len(content))
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+
+def read_holder(directory: Path) -> Holder | None:
+    """Who the lock file names; it may be a process that is gone (see ``is_locked``)."""
+    try:
+        fields = json.loads((directory / "lock").read_bytes())
+        return Holder(int(fields["pid"]), fields.get("mountpoint"), bool(fields.get("leaving")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether some process holds the vault now."""
+    try:
+        fd = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)

@@ -1,0 +1,167 @@
+"""The tree as written into packs (FORMAT.md, "Namespace"): enough to rebuild the index.
+
+Each block is a list of statements of how things are now; a later statement about the same
+inode or name replaces an earlier one. Pure bytes, no I/O.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+
+from stowkenfs.errors import Corrupt
+from stowkenfs.ids import InodeNo
+from stowkenfs.index.catalogue import Extent
+from stowkenfs.index.changes import Change, DentryChange, InodeChange
+from stowkenfs.index.inodes import Inode
+from stowkenfs.varint import append_varint, read_varint, unzigzag, zigzag
+
+
+class Statement(IntEnum):
+    """What a statement is about. On disk: values never change."""
+
+    INODE = 1
+    INODE_GONE = 2
+    NAME = 3
+    NAME_GONE = 4
+    EXTENTS = 5
+
+
+def encode_changes(changes: Iterable[Change]) -> tuple[bytes, int]:
+    """The payload of a namespace block, and how many statements it makes."""
+    out = bytearray()
+    count = 0
+    for change in changes:
+        count += _inode(out, change) if isinstance(change, InodeChange) else _name(out, change)
+    return bytes(out), count
+
+
+def _inode(out: bytearray, change: InodeChange) -> int:
+    inode = change.inode
+    if inode is None:
+        out.append(Statement.INODE_GONE)
+        append_varint(out, change.ino)
+        return 1
+    out.append(Statement.INODE)
+    for number in (
+        inode.ino, inode.mode, inode.uid, inode.gid, inode.nlink, inode.size, inode.rdev,
+        zigzag(inode.atime_ns), zigzag(inode.mtime_ns), zigzag(inode.ctime_ns), inode.parent,
+    ):  # fmt: skip
+        append_varint(out, number)
+    append_varint(out, 0 if inode.target is None else len(inode.target) + 1)
+    out += inode.target or b""
+    append_varint(out, len(change.xattrs))
+    for name, value in change.xattrs:
+        _text(out, name)
+        _text(out, value)
+    if change.extents_from is None:
+        return 1
+    out.append(Statement.EXTENTS)
+    append_varint(out, inode.ino)
+    append_varint(out, change.extents_from)
+    append_varint(out, len(change.extents))
+    at = change.extents_from
+    for extent in change.extents:
+        for number in (extent.start - at, extent.length, extent.record, extent.count):
+            append_varint(out, number)
+        at = extent.end
+    return 2
+
+
+def _name(out: bytearray, change: DentryChange) -> int:
+    out.append(Statement.NAME_GONE if change.ino is None else Statement.NAME)
+    append_varint(out, change.parent)
+    _text(out, change.name)
+    if change.ino is not None:
+        append_varint(out, change.ino)
+    return 1
+
+
+def _text(out: bytearray, text: bytes) -> None:
+    append_varint(out, len(text))
+    out += text
+
+
+def decode_changes(payload: bytes) -> Iterator[Change]:
+    """Inverse of ``encode_changes``. Raises Corrupt.
+
+    An inode's attributes and its extents come as two changes; the second has no ``inode``
+    but an ``extents_from``.
+    """
+    cursor = _Cursor(payload)
+    while cursor.at < len(payload):
+        try:
+            statement = Statement(cursor.byte())
+        except ValueError as error:
+            raise Corrupt(f"namespace: {error} before byte {cursor.at}") from error
+        yield _READERS[statement](cursor)
+
+
+class _Cursor:
+    """A position in a payload."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self.at = 0
+
+    def byte(self) -> int:
+        self.at += 1
+        return self._payload[self.at - 1]
+
+    def number(self) -> int:
+        value, self.at = read_varint(self._payload, self.at)
+        return value
+
+    def text(self, length: int) -> bytes:
+        end = self.at + length
+        if end > len(self._payload):
+            raise Corrupt(f"namespace: {length} bytes at {self.at} are cut off")
+        text = self._payload[self.at : end]
+        self.at = end
+        return text
+
+
+def _read_inode(cursor: _Cursor) -> Change:
+    ino, mode, uid, gid, nlink, size, rdev = (cursor.number() for _ in range(7))
+    atime, mtime, ctime = (unzigzag(cursor.number()) for _ in range(3))
+    parent, target_length = cursor.number(), cursor.number()
+    target = cursor.text(target_length - 1) if target_length else None
+    xattrs = tuple(
+        (cursor.text(cursor.number()), cursor.text(cursor.number())) for _ in range(cursor.number())
+    )
+    inode = Inode(
+        InodeNo(ino), mode, uid, gid, nlink, size, rdev, atime, mtime, ctime,
+        InodeNo(parent), target,
+    )  # fmt: skip
+    return InodeChange(inode.ino, inode, xattrs)
+
+
+def _read_extents(cursor: _Cursor) -> Change:
+    ino, start, count = (cursor.number() for _ in range(3))
+    extents, at = [], start
+    for _ in range(count):
+        gap, length, record, records = (cursor.number() for _ in range(4))
+        extents.append(Extent(at + gap, length, record, records))
+        at += gap + length
+    return InodeChange(InodeNo(ino), None, (), start, tuple(extents))
+
+
+def _read_inode_gone(cursor: _Cursor) -> Change:
+    return InodeChange(InodeNo(cursor.number()), None)
+
+
+def _read_name(cursor: _Cursor) -> Change:
+    parent, name = cursor.number(), cursor.text(cursor.number())
+    return DentryChange(InodeNo(parent), name, InodeNo(cursor.number()))
+
+
+def _read_name_gone(cursor: _Cursor) -> Change:
+    parent, name = cursor.number(), cursor.text(cursor.number())
+    return DentryChange(InodeNo(parent), name, None)
+
+
+_READERS = {
+    Statement.INODE: _read_inode,
+    Statement.INODE_GONE: _read_inode_gone,
+    Statement.NAME: _read_name,
+    Statement.NAME_GONE: _read_name_gone,
+    Statement.EXTENTS: _read_extents,
+}

@@ -1,0 +1,287 @@
+"""Sealing: drafts to records, in the background, while files are read and written.
+
+A seal reads a range of the document, stores it as verified records, and then, in one
+transaction, puts the records in place of the draft's bytes, unless the range changed
+meanwhile: then the draft stays and the file is sealed later.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from stowkenfs.documents.split import Shape, Splitter, Unit
+from stowkenfs.errors import Corrupt, NotFound
+from stowkenfs.ids import InodeNo
+from stowkenfs.index.catalogue import Catalogue, Extent
+from stowkenfs.index.inodes import InodeTable
+from stowkenfs.vault.about import HEAD_BYTES, About, about
+from stowkenfs.vault.assembly import Run, join_runs
+from stowkenfs.vault.committer import Committer
+from stowkenfs.vault.files import Clock, FileTable, LiveFile
+from stowkenfs.vault.ingest import Ingest, Piece
+
+log = logging.getLogger(__name__)
+
+WINDOW_BYTES = 1 << 20
+BATCH_BYTES = 2 << 20
+"""Content handed to the encoder at a time."""
+
+GROUP_FILES = 128
+GROUP_BYTES = 2 << 20
+"""Small files sealed together."""
+
+OPEN_DRAFT_BYTES = 8 << 20
+"""A file that stays open is sealed up to its last whole line when its draft is this large."""
+
+OPEN_IDLE_SECONDS = 5.0
+RETRY_SECONDS = 30.0
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(slots=True)
+class _Range:
+    """A part of one file on its way to records.
+
+    ``replaces_to``: where existing extents that it touches end; it must reach that far.
+    """
+
+    ino: InodeNo
+    live: LiveFile
+    start: int
+    units: list[Unit] = field(default_factory=list)
+    about: About | None = None
+    replaces_to: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.start + sum(len(unit.content) for unit in self.units)
+
+
+class Sealer:
+    """Owns ``_due``: files with drafts, each with the time (ns) from which it may be sealed."""
+
+    def __init__(
+        self,
+        files: FileTable,
+        inodes: InodeTable,
+        catalogue: Catalogue,
+        ingest: Ingest,
+        committer: Committer,
+        *,
+        clock: Clock,
+        after_seconds: float,
+        side_by_side: int,
+    ) -> None:
+        self._files = files
+        self._inodes = inodes
+        self._catalogue = catalogue
+        self._ingest = ingest
+        self._committer = committer
+        self._clock = clock
+        self._after_ns = int(after_seconds * NANOSECONDS)
+        self._side_by_side = anyio.CapacityLimiter(side_by_side)
+        self._due: dict[InodeNo, int] = {}
+        self._sealing: set[InodeNo] = set()
+        files.on_draft = self.note
+
+    @property
+    def waiting(self) -> int:
+        """Files whose drafts wait or are being sealed."""
+        return len(self._due) + len(self._sealing)
+
+    def note(self, ino: InodeNo, *, delay_ns: int | None = None) -> None:
+        """A draft is there; seal it when it has been left alone for a while."""
+        self._due[ino] = self._clock() + (self._after_ns if delay_ns is None else delay_ns)
+
+    async def run(self) -> None:
+        """Seal what is due, for ever."""
+        while True:
+            await anyio.sleep(min(max(self._after_ns / NANOSECONDS / 2, 0.01), 1.0))
+            self._files.settle_all()
+            await self.seal_due()
+
+    async def seal_due(self, *, everything: bool = False) -> None:
+        """Seal what is due now, or ``everything``; return when that is done."""
+        self._note_open(everything=everything)
+        now = self._clock()
+        due = [ino for ino, at in self._due.items() if everything or at <= now]
+        async with anyio.create_task_group() as tasks:
+            for group in self._groups(due):
+                await self._side_by_side.acquire_on_behalf_of(token := object())
+                tasks.start_soon(self._run_group, group, token)
+        await self.remove_stale()
+
+    def _note_open(self, *, everything: bool) -> None:
+        """Files that stay open are looked at too, when they grew or were left alone."""
+        now = self._clock()
+        idle_ns = int(OPEN_IDLE_SECONDS * NANOSECONDS)
+        for ino, live in self._files.open_drafts():
+            assert live.draft is not None
+            is_due = live.draft.live_bytes >= OPEN_DRAFT_BYTES or now - live.written_ns >= idle_ns
+            if (everything or is_due) and ino not in self._sealing:
+                self._due.setdefault(ino, now)
+
+    def _groups(self, due: Sequence[InodeNo]) -> list[list[InodeNo]]:
+        """Files side by side up to GROUP_BYTES, so that small ones share a batch."""
+        groups: list[list[InodeNo]] = []
+        size = GROUP_BYTES
+        for ino in due:
+            try:
+                length = self._files.inode(ino).size
+            except NotFound:
+                del self._due[ino]
+                continue
+            if size + length > GROUP_BYTES or len(groups[-1]) >= GROUP_FILES:
+                groups.append([])
+                size = 0
+            groups[-1].append(ino)
+            size += length
+        return groups
+
+    async def _run_group(self, group: Sequence[InodeNo], token: object) -> None:
+        try:
+            await self._seal_group([ino for ino in group if ino in self._due])
+        finally:
+            self._side_by_side.release_on_behalf_of(token)
+
+    async def _seal_group(self, group: Sequence[InodeNo]) -> None:
+        for ino in group:
+            del self._due[ino]
+            self._sealing.add(ino)
+        pending: list[_Range] = []
+        held: list[InodeNo] = []
+        try:
+            for ino in group:
+                try:
+                    live = self._files.acquire(ino, writing=False)
+                except NotFound:
+                    continue
+                held.append(ino)
+                live.changed_from = None
+                try:
+                    async for part in self._ranges(ino, live):
+                        pending.append(part)
+                        if sum(p.end - p.start for p in pending) >= BATCH_BYTES:
+                            await self._store(pending)
+                            pending = []
+                except (Corrupt, OSError) as error:
+                    self._postpone(ino, error)
+            if pending:
+                await self._store(pending)
+        finally:
+            for ino in held:
+                self._files.release(ino, writing=False)
+            self._sealing.difference_update(group)
+
+    def _postpone(self, ino: InodeNo, error: Exception) -> None:
+        log.error("file %s stays a draft for now: %s", self._name(ino), error)
+        self.note(ino, delay_ns=int(RETRY_SECONDS * NANOSECONDS))
+
+    def _name(self, ino: InodeNo) -> str:
+        path = self._inodes.path_of(ino)
+        return repr(path.decode("utf-8", "replace")) if path else f"inode {ino}"
+
+    # Reading drafts
+
+    async def _ranges(self, ino: InodeNo, live: LiveFile) -> AsyncIterator[_Range]:
+        """The draft's ranges in windows; each can be stored and put in place on its own."""
+        if live.draft is None:
+            return
+        head = await self._files.read(live, 0, HEAD_BYTES)
+        judged = await anyio.to_thread.run_sync(about, head)
+        is_open = live.writers > 0
+        if is_open and judged.shape is not Shape.LINES:
+            return  # sealed when it is closed
+        for start, end in self._spans(ino, live):
+            replaces = bool(self._catalogue.extents(ino, start, end))
+            whole = not is_open or replaces
+            splitter = Splitter(judged.shape, start)
+            part = _Range(ino, live, start, about=judged, replaces_to=end if replaces else 0)
+            at = start
+            while at < end:
+                window = await self._files.read(live, at, min(WINDOW_BYTES, end - at))
+                if not window:
+                    break  # it was cut shorter meanwhile
+                at += len(window)
+                part.units += await anyio.to_thread.run_sync(
+                    splitter.feed, window, whole and at >= end
+                )
+                # Records that exist already are replaced all at once, never one end of them.
+                if not replaces and part.end - part.start >= BATCH_BYTES:
+                    yield part
+                    part = _Range(ino, live, part.end, about=judged)
+            if part.units:
+                yield part
+
+    def _spans(self, ino: InodeNo, live: LiveFile) -> list[tuple[int, int]]:
+        """Ranges to seal: what is drafted, widened to whole extents where it touches some."""
+        assert live.draft is not None
+        spans: list[tuple[int, int]] = []
+        for start, end in live.draft.spans():
+            touched = self._catalogue.extents(ino, start, end)
+            if touched:
+                start, end = min(start, touched[0].start), max(end, touched[-1].end)  # noqa: PLW2901
+            if spans and start < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            else:
+                spans.append((start, end))
+        return spans
+
+    # Storing
+
+    async def _store(self, parts: Sequence[_Range]) -> None:
+        pieces = [
+            Piece(unit, part.about.vocabulary, part.about.ids_vocabulary)
+            for part in parts
+            for unit in part.units
+            if part.about is not None
+        ]
+        try:
+            runs = iter(await self._ingest.store(pieces))
+        except (Corrupt, OSError) as error:
+            for ino in {part.ino for part in parts}:
+                self._postpone(ino, error)
+            return
+        for part in parts:
+            self._put_in_place(part, [next(runs) for _ in part.units])
+            await anyio.lowlevel.checkpoint()
+
+    def _put_in_place(self, part: _Range, runs: Sequence[Sequence[Run]]) -> None:
+        live, end = part.live, part.end
+        if live.inode.nlink == 0:
+            return
+        changed = live.changed_from is not None and live.changed_from < end
+        if changed or end < part.replaces_to:
+            self.note(part.ino)
+            return
+        self._files.sealed(live, part.start, end, extents_of(part.start, runs))
+        if part.start == 0 and part.about is not None:
+            self._inodes.name_conversation(part.ino, part.about.names)
+        if live.changed_from is not None and not live.writers:
+            self.note(part.ino)
+
+    async def remove_stale(self) -> None:
+        """Remove draft files that nothing refers to, once that is durable."""
+        stale = self._files.take_stale()
+        if stale:
+            await self._committer.sync()
+            await anyio.to_thread.run_sync(_remove, stale)
+
+
+def extents_of(start: int, runs: Sequence[Sequence[Run]]) -> list[Extent]:
+    """Runs of consecutive units as extents from ``start``."""
+    extents: list[Extent] = []
+    for run in join_runs(run for of_unit in runs for run in of_unit):
+        extents.append(Extent(start, run.length_bytes, run.record, run.count))
+        start += run.length_bytes
+    return extents
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

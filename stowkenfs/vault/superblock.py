@@ -1,0 +1,78 @@
+"""The superblock: what makes a directory a vault (FORMAT.md, "Superblock")."""
+
+import hashlib
+import os
+import struct
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from stowkenfs.errors import NotAVault, SuperblockCorrupt, UnknownFormat
+from stowkenfs.store.local import sync_directory
+
+MAGIC = b"STOWKEN\n"
+FORMAT_VERSION = 1
+_FIELDS = struct.Struct("<8sI16sQ")  # magic, version, vault id, created_ns
+_CHECKSUM_BYTES = 16
+SUPERBLOCK_BYTES = _FIELDS.size + _CHECKSUM_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock:
+    """Written once, when the vault is made."""
+
+    vault_id: uuid.UUID
+    created_ns: int
+    version: int = FORMAT_VERSION
+
+    def encode(self) -> bytes:
+        fields = _FIELDS.pack(MAGIC, self.version, self.vault_id.bytes, self.created_ns)
+        return fields + hashlib.sha256(fields).digest()[:_CHECKSUM_BYTES]
+
+    @classmethod
+    def decode(cls, content: bytes) -> "Superblock":
+        """Raises SuperblockCorrupt, or UnknownFormat for one of a later release."""
+        if len(content) < SUPERBLOCK_BYTES or not content.startswith(MAGIC):
+            raise SuperblockCorrupt("the superblock is not one of a stowkenfs vault")
+        fields, checksum = content[: _FIELDS.size], content[_FIELDS.size : SUPERBLOCK_BYTES]
+        if hashlib.sha256(fields).digest()[:_CHECKSUM_BYTES] != checksum:
+            raise SuperblockCorrupt("the superblock is damaged: its checksum does not match")
+        _, version, vault_id, created_ns = _FIELDS.unpack(fields)
+        if version > FORMAT_VERSION:
+            raise UnknownFormat(version, FORMAT_VERSION)
+        return cls(uuid.UUID(bytes=vault_id), created_ns, version)
+
+
+def read_superblock(directory: Path) -> Superblock | None:
+    """The superblock of ``directory``; None where there is no vault yet and may be one.
+
+    Raises NotAVault for a directory that holds something else.
+    """
+    try:
+        content = (directory / "superblock").read_bytes()
+    except FileNotFoundError:
+        if directory.exists() and any(
+            # An interrupted creation leaves no more than these.
+            entry.name not in ("superblock.new", "lock")
+            for entry in directory.iterdir()
+        ):
+            raise NotAVault(directory) from None
+        return None
+    except NotADirectoryError:
+        raise NotAVault(directory) from None
+    return Superblock.decode(content)
+
+
+def write_superblock(directory: Path, superblock: Superblock) -> None:
+    """Make ``directory`` a vault: the superblock appears whole or not at all."""
+    temporary = directory / "superblock.new"
+    content = superblock.encode()
+    assert Superblock.decode(content) == superblock
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, content)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    temporary.rename(directory / "superblock")
+    sync_directory(directory)
