@@ -29,9 +29,11 @@ StowkenError
 │   ├── AttributeExists
 │   ├── FileTooLarge
 │   └── NotPermitted
-└── JobError              maintenance asked for through control files
-    ├── BadRequest
-    └── JobRunning
+├── JobError              maintenance asked for through control files
+│   ├── BadRequest
+│   ├── JobRunning
+│   └── DamageFound
+└── MountFailed
 """
 
 from pathlib import Path
@@ -188,3 +190,11 @@ class BadRequest(JobError):
 
 class JobRunning(JobError):
     pass
+
+
+class DamageFound(JobError):
+    """``verify`` ran and its report names damage."""
+
+
+class MountFailed(StowkenError):
+    """The kernel or its helper refused the mount; the message says what to do."""

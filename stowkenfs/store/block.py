@@ -115,11 +115,12 @@ def decode_block(content: bytes, pack: PackNo, offset_bytes: int) -> Block:
     _, kind, codec, _, first, count, raw, _ = _HEADER.unpack(head)
     try:
         payload = _decompress(stored, raw) if BlockCodec(codec) is BlockCodec.ZSTD else stored
-        if len(payload) != raw:
-            raise ValueError(f"holds {len(payload)} bytes, not {raw}")
-        return Block(BlockKind(kind), first, count, payload)
+        block = Block(BlockKind(kind), first, count, payload)
     except (ValueError, zstandard.ZstdError) as error:
         raise BlockCorrupt(pack, offset_bytes, str(error)) from error
+    if len(payload) != raw:
+        raise BlockCorrupt(pack, offset_bytes, f"holds {len(payload)} bytes, not {raw}")
+    return block
 
 
 def _decompress(stored: bytes, raw: int) -> bytes:

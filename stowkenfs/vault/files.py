@@ -1,6 +1,6 @@
 """Files in use: content as readers and writers see it, from drafts, records and holes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class FileTable:
         self._live: dict[InodeNo, LiveFile] = {}
         self._stale: list[Path] = []
         self.on_draft: Callable[[InodeNo], None] = lambda _: None
+        self.is_looked_up: Callable[[InodeNo], bool] = lambda _: False
 
     # Who uses what
 
@@ -126,18 +127,37 @@ class FileTable:
         live.writers -= writing
         if live.users:
             return
-        if live.inode.nlink == 0:
+        self.settle(live)
+        if live.inode.nlink == 0 and not self.is_looked_up(ino):
             self.purge(ino)
             return
-        self.settle(live)
         if live.draft is not None:
             live.draft.release_file()
             self.on_draft(ino)
         del self._live[ino]
 
+    @property
+    def in_use_count(self) -> int:
+        """How many files somebody uses."""
+        return len(self._live)
+
     def open_drafts(self) -> list[tuple[InodeNo, LiveFile]]:
         """Files in use that have unsealed bytes."""
         return [(ino, live) for ino, live in self._live.items() if live.draft is not None]
+
+    def in_use(self, ino: InodeNo) -> bool:
+        """Whether somebody may still ask for an inode that has no name left."""
+        return ino in self._live or self.is_looked_up(ino)
+
+    def forgotten(self, inodes: Iterable[InodeNo]) -> None:
+        """The kernel let go of ``inodes``: those without a name go now."""
+        with self._connection.transaction():
+            for ino in inodes:
+                if ino in self._live:
+                    continue
+                inode = self._inodes.get(ino)
+                if inode is not None and inode.nlink == 0:
+                    self.purge(ino)
 
     def purge(self, ino: InodeNo) -> None:
         """Forget a file that has neither a name nor a user."""

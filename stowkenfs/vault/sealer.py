@@ -250,6 +250,7 @@ class Sealer:
         for part in parts:
             self._put_in_place(part, [next(runs) for _ in part.units])
             await anyio.lowlevel.checkpoint()
+        await self.remove_stale()
 
     def _put_in_place(self, part: _Range, runs: Sequence[Sequence[Run]]) -> None:
         live, end = part.live, part.end

@@ -194,7 +194,7 @@ class Tree:
     def _drop_name(self, inode: Inode, now: int) -> None:
         inode.nlink -= 1
         inode.ctime_ns = now
-        if inode.nlink == 0 and self._files.live(inode.ino) is None:
+        if inode.nlink == 0 and not self._files.in_use(inode.ino):
             self._files.purge(inode.ino)
         else:
             self._inodes.update(inode)

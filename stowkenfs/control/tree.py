@@ -1,0 +1,45 @@
+"""The tree under ``.stowken/``."""
+
+from stowkenfs.control.jobs import Jobs
+from stowkenfs.control.nodes import StaticDirectory, TextFile
+from stowkenfs.control.reports import StatsFile, Status, Verification, VerifyFile
+from stowkenfs.control.views import ConversationsDirectory, TokensDirectory
+from stowkenfs.vault.vault import Vault
+
+CONTROL_NAME = b".stowken"
+
+README = """\
+Control files of this mount. They are hidden from listings, and there when named.
+
+  cat status                 the mount, live
+  cat stats                  what the vault holds and takes up (stats.json for programs)
+  echo 1 > verify            read everything, check every checksum; returns when done
+  cat verify                 the last report (verify.json for programs)
+  tail -f progress           what the running job does
+  cat tokens/PATH            a file as its stored segments: type, tokenizer, ids, hash
+  cat conversations/ID.json  a conversation by the id that its file gives itself
+
+Every file also has attributes:
+
+  getfattr -d FILE           user.stowken.tokens, .segments, .stored_bytes, .ratio, …
+"""
+
+
+def control_tree(vault: Vault, mountpoint: str, options: str) -> StaticDirectory:
+    """Everything under ``.stowken/``."""
+    jobs = Jobs()
+    verification = Verification(vault, jobs)
+    status = Status(vault, jobs, mountpoint, options)
+    return StaticDirectory(
+        {
+            b"README": TextFile(lambda: README),
+            b"status": TextFile(status.text),
+            b"stats": StatsFile(vault, as_json=False),
+            b"stats.json": StatsFile(vault, as_json=True),
+            b"progress": TextFile(jobs.text),
+            b"verify": VerifyFile(verification, as_json=False),
+            b"verify.json": VerifyFile(verification, as_json=True),
+            b"tokens": TokensDirectory(vault),
+            b"conversations": ConversationsDirectory(vault),
+        }
+    )

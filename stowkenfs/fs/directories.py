@@ -1,0 +1,74 @@
+"""Open directories: entries in an order that stays while the directory changes."""
+
+import pyfuse3
+
+from stowkenfs.control.tree import CONTROL_NAME
+from stowkenfs.fs.attributes import entry_of
+from stowkenfs.fs.control_nodes import CONTROL_ROOT, ControlNodes
+from stowkenfs.fs.lookups import LookupCounts
+from stowkenfs.ids import ROOT_INODE, InodeNo
+from stowkenfs.vault.tree import Tree
+
+PAGE_ROWS = 64
+"""About what fits into one reply to the kernel."""
+
+SELF_COOKIE, PARENT_COOKIE = 1, 2
+CONTROL_COOKIE = (1 << 62) + 1
+"""Behind all others, where no directory's own entries come."""
+
+
+class Directories:
+    """Listings. ``_open``: {handle: inode}, of the vault's directories only."""
+
+    def __init__(
+        self, tree: Tree, control: ControlNodes, lookups: LookupCounts, *, control_visible: bool
+    ) -> None:
+        self._tree = tree
+        self._control = control
+        self._lookups = lookups
+        self._control_visible = control_visible
+        self._open: dict[int, InodeNo] = {}
+
+    async def open(self, handle: int, ino: int) -> None:
+        if ino >= CONTROL_ROOT:
+            await self._control.opendir(handle, ino)
+        else:
+            self._open[handle] = InodeNo(ino)
+
+    def close(self, handle: int) -> None:
+        if self._open.pop(handle, None) is None:
+            self._control.release(handle)
+
+    async def read(self, handle: int, start: int, token: pyfuse3.ReaddirToken) -> None:
+        """Reply what comes behind position ``start``, as much as fits."""
+        ino = self._open.get(handle)
+        if ino is None:
+            for number in await self._control.readdir(handle, start, token):
+                self._lookups.add(number)
+            return
+        if start < PARENT_COOKIE and not self._reply_dots(ino, start, token):
+            return
+        cookie = max(start, PARENT_COOKIE)
+        while cookie < CONTROL_COOKIE:
+            page = self._tree.page(ino, cookie, PAGE_ROWS)
+            for dentry, inode in page:
+                if not pyfuse3.readdir_reply(token, dentry.name, entry_of(inode), dentry.cookie):
+                    return
+                self._lookups.add(inode.ino)
+                cookie = dentry.cookie
+            if len(page) < PAGE_ROWS:
+                break
+        if ino == ROOT_INODE and self._control_visible and cookie < CONTROL_COOKIE:
+            entry = await self._control.getattr(CONTROL_ROOT)
+            if pyfuse3.readdir_reply(token, CONTROL_NAME, entry, CONTROL_COOKIE):
+                self._lookups.add(CONTROL_ROOT)
+
+    def _reply_dots(self, ino: InodeNo, start: int, token: pyfuse3.ReaddirToken) -> bool:
+        """``.`` and ``..``, which the kernel does not count as looked up."""
+        inode = self._tree.inode(ino)
+        if start < SELF_COOKIE and not pyfuse3.readdir_reply(
+            token, b".", entry_of(inode), SELF_COOKIE
+        ):
+            return False
+        parent = self._tree.inode(inode.parent)
+        return bool(pyfuse3.readdir_reply(token, b"..", entry_of(parent), PARENT_COOKIE))

@@ -1,0 +1,122 @@
+"""One mount from its beginning to its end."""
+
+import logging
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pyfuse3
+import trio
+
+from stowkenfs.control.tree import control_tree
+from stowkenfs.errors import MountFailed
+from stowkenfs.fs.control_nodes import ControlNodes
+from stowkenfs.fs.operations import StowkenOperations
+from stowkenfs.fs.options import MountOptions
+from stowkenfs.vault.config import VaultConfig
+from stowkenfs.vault.vault import Vault
+
+log = logging.getLogger(__name__)
+
+WORKERS_MAX = 4
+READ_AHEAD_KIB = 1024
+"""The kernel's 128 KiB would make four requests of one record block's worth."""
+
+ANSWER_SECONDS = 30.0
+
+
+async def serve(
+    vault_path: Path, mountpoint: Path, options: MountOptions, ready: Callable[[], None]
+) -> None:
+    """Mount the vault at ``mountpoint`` and answer requests until it is unmounted.
+
+    ``ready()`` is called once the mount answers. On return everything is on disk and the
+    vault is free. SIGTERM and SIGINT unmount; a second one leaves the rest of the drafts
+    for the next mount, where they are as safe.
+    Raises MountFailed, and what ``Vault.open`` raises.
+    """
+    workers = min(os.cpu_count() or 1, WORKERS_MAX) if options.workers is None else options.workers
+    config = VaultConfig(workers=workers, seal_after_seconds=options.seal_after_seconds)
+    _allow_many_files()
+    where = await trio.to_thread.run_sync(os.path.realpath, mountpoint)
+    async with Vault.open(vault_path, config) as vault:
+        vault.announce(where)
+        control = ControlNodes(control_tree(vault, where, ",".join(options.words)))
+        operations = StowkenOperations(
+            vault,
+            control,
+            control_visible=options.control_visible,
+            writeback=options.writeback,
+        )
+        _mount(operations, where, options)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                stop = trio.CancelScope()
+                nursery.start_soon(_stop_on_signal, signals, stop)
+                try:
+                    await _answer(vault, where, ready)
+                finally:
+                    vault.announce(where, leaving=True)
+                    pyfuse3.close(unmount=True)
+                with stop:
+                    await vault.sealer.seal_due(everything=True)
+                nursery.cancel_scope.cancel()
+
+
+def _mount(operations: StowkenOperations, where: str, options: MountOptions) -> None:
+    words = {*pyfuse3.default_options, "fsname=stowkenfs", "subtype=stowkenfs", *options.fuse}
+    try:
+        pyfuse3.init(operations, where, words)
+    except RuntimeError as error:
+        raise MountFailed(
+            f"cannot mount at {where}: {error}; the line above, from libfuse, says why "
+            "(for allow_other, /etc/fuse.conf needs user_allow_other)"
+        ) from error
+
+
+async def _answer(vault: Vault, where: str, ready: Callable[[], None]) -> None:
+    """Serve the kernel's requests until it is told to stop."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(vault.tidy)
+        nursery.start_soon(_announce, where, ready)
+        await pyfuse3.main()
+        nursery.cancel_scope.cancel()
+
+
+async def _announce(where: str, ready: Callable[[], None]) -> None:
+    """Call ``ready`` when the mount answers somebody else's request."""
+    with trio.move_on_after(ANSWER_SECONDS):
+        await trio.to_thread.run_sync(_touch_mount, where, abandon_on_cancel=True)
+        ready()
+        return
+    log.error("the mount does not answer")
+
+
+def _touch_mount(where: str) -> None:
+    """Ask the mount something, and raise its read-ahead where that is allowed."""
+    device = Path(where).stat().st_dev
+    knob = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
+    with suppress(OSError):
+        Path(knob).write_text(str(READ_AHEAD_KIB))
+
+
+async def _stop_on_signal(signals: AsyncIterator[int], stop: trio.CancelScope) -> None:
+    """The first signal ends the mount, the second also the sealing that follows."""
+    received = 0
+    async for number in signals:
+        received += 1
+        log.info("signal %s: unmounting", signal.Signals(number).name)
+        if received == 1:
+            pyfuse3.terminate()
+        else:
+            stop.cancel()
+
+
+def _allow_many_files() -> None:
+    """Each file being written has a draft open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,0 +1,67 @@
+"""Extended attributes: the user's own, and what ``user.stowken.*`` tells of a file."""
+
+import stat
+from collections.abc import Callable, Sequence
+
+from cachetools import LRUCache
+
+from stowkenfs.errors import NoSuchAttribute, NotPermitted
+from stowkenfs.ids import InodeNo
+from stowkenfs.vault.inspect import DocumentSummary
+from stowkenfs.vault.vault import Vault
+
+PREFIX = b"user.stowken."
+SUMMARIES_MAX = 1024
+
+_SHOWN: dict[bytes, Callable[[DocumentSummary], str]] = {
+    PREFIX + b"tokens": lambda summary: str(summary.tokens),
+    PREFIX + b"conversations": lambda summary: str(summary.conversations),
+    PREFIX + b"segments": lambda summary: str(summary.segments),
+    PREFIX + b"stored_bytes": lambda summary: str(summary.stored),
+    PREFIX + b"ratio": lambda summary: f"{summary.ratio:.2f}",
+}
+
+
+class Xattrs:
+    """``_summaries`` is a bounded cache by inode, size and change time."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._tree = vault.tree
+        self._summaries: LRUCache[tuple[int, int, int], DocumentSummary] = LRUCache(SUMMARIES_MAX)
+
+    async def get(self, ino: InodeNo, name: bytes) -> bytes:
+        """Raises NoSuchAttribute."""
+        if not name.startswith(PREFIX):
+            return self._tree.xattr(ino, name)
+        show = _SHOWN.get(name)
+        inode = self._tree.inode(ino)
+        if show is None or not stat.S_ISREG(inode.mode):
+            raise NoSuchAttribute(f"no attribute {name!r}")
+        live = self._vault.files.live(ino)
+        sealed = live is None or live.draft is None
+        version = (ino, inode.size, inode.ctime_ns)
+        summary = self._summaries.get(version)
+        if summary is None or not sealed:
+            summary = await self._vault.summarize(ino)
+            if sealed:
+                self._summaries[version] = summary
+        return show(summary).encode()
+
+    def names(self, ino: InodeNo) -> Sequence[bytes]:
+        inode = self._tree.inode(ino)
+        shown = _SHOWN if stat.S_ISREG(inode.mode) else ()
+        return [*self._tree.xattr_names(ino), *shown]
+
+    def set(self, ino: InodeNo, name: bytes, value: bytes) -> None:
+        _check_own(name)
+        self._tree.set_xattr(ino, name, value, create=False, replace=False)
+
+    def remove(self, ino: InodeNo, name: bytes) -> None:
+        _check_own(name)
+        self._tree.remove_xattr(ino, name)
+
+
+def _check_own(name: bytes) -> None:
+    if name.startswith(PREFIX):
+        raise NotPermitted("user.stowken attributes are only to be read")
