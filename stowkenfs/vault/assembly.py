@@ -1,14 +1,14 @@
 """Numbering what is new of encoded batches and packing it into blocks. No I/O."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from stowkenfs.documents.body import BodyValue, References, encode_body
+from stowkenfs.documents.body import BodyValue, References, decode_body, encode_body
 from stowkenfs.frames.codec import frame_kind
 from stowkenfs.ids import SegmentNo
 from stowkenfs.store.block import Block, BlockKind, encode_block
-from stowkenfs.vault.encode import EncodedBatch, EncodedRecord, LocalReferences
+from stowkenfs.vault.encode import EncodedBatch, EncodedRecord
 from stowkenfs.vault.payloads import (
     content_key,
     encode_records,
@@ -101,7 +101,7 @@ class Assembly:
         """The runs of records that each job of ``batch`` became."""
         numbers = _BatchNumbers(batch, self)
         return [
-            join_runs(Run(numbers.record(record), 1, record.length_bytes) for record in job)
+            join_runs(Run(numbers.record(record), 1, record[0]) for record in job)
             for job in batch.records
         ]
 
@@ -123,9 +123,9 @@ class Assembly:
         self._template_rows.append(template)
         return self.templates.add(key)
 
-    def add_record(self, record: EncodedRecord, body: bytes) -> int:
-        self._record_rows.append((record.length_bytes, record.key, body))
-        return self.records.add(record.key)
+    def add_record(self, length_bytes: int, key: int, body: bytes) -> int:
+        self._record_rows.append((length_bytes, key, body))
+        return self.records.add(key)
 
     def blocks(self) -> Iterator[PackedBlock]:
         """What has to be written, referred-to things first."""
@@ -158,18 +158,20 @@ class _BatchNumbers:
         self._templates: dict[int, int] = {}
 
     def record(self, record: EncodedRecord) -> int:
-        found = self._assembly.records.known.get(record.key)
+        length, key, local = record
+        found = self._assembly.records.known.get(key)
         if found is not None:
             return found
-        templates = [self._template(at) for at in record.templates]
+        body = decode_body(local)
+        templates = [self._template(at) for at in body.templates]
         values: list[BodyValue] = []
-        for value in record.values:
-            if isinstance(value, LocalReferences):
+        for value in body.values:
+            if isinstance(value, References):
                 segments = tuple(SegmentNo(self._segment(at)) for at in value.segments)
-                values.append(References(value.style, value.types, segments, value.separator))
+                values.append(replace(value, segments=segments))
             else:
                 values.append(value)
-        return self._assembly.add_record(record, encode_body(templates, values))
+        return self._assembly.add_record(length, key, encode_body(templates, values))
 
     def _segment(self, at: int) -> int:
         number = self._segments.get(at)

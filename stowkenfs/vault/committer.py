@@ -129,7 +129,7 @@ class Committer:
         return assembly, results, blocks
 
     async def _look_up(self, batch: EncodedBatch, known: KnownKeys) -> None:
-        records = {record.key for job in batch.records for record in job}
+        records = {key for job in batch.records for _, key, _ in job}
         wanted = (
             ("record_key", list(records), known.records),
             ("segment_key", [key for key, _ in batch.segments], known.segments),

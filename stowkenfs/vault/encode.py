@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stowkenfs.documents.body import BodyValue, References, encode_body
 from stowkenfs.documents.split import Unit, encode_unit
 from stowkenfs.documents.values import Part, Payload, Record, Style, TokenList, Value
 from stowkenfs.frames.address import segment_hash, segment_key
 from stowkenfs.frames.codec import encode_frame
 from stowkenfs.frames.tokenizer import tokenize
 from stowkenfs.frames.varints import TokenArray
-from stowkenfs.ids import SegmentType, Vocabulary
+from stowkenfs.ids import SegmentNo, Vocabulary
 from stowkenfs.vault.payloads import content_key
 
 TOKENS_RARELY_PAY = 0.6
@@ -30,27 +31,10 @@ class Job:
     ids_vocabulary: Vocabulary
 
 
-@dataclass(frozen=True, slots=True)
-class LocalReferences:
-    """A payload whose parts are positions in the batch's ``segments``."""
-
-    style: Style
-    types: tuple[SegmentType, ...]
-    segments: tuple[int, ...]
-    separator: bytes = b""
-
-
-LocalValue = bytes | LocalReferences
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedRecord:
-    """A record whose templates and segments are positions in its batch's lists."""
-
-    length_bytes: int
-    key: int
-    templates: tuple[int, ...]
-    values: tuple[LocalValue, ...]
+EncodedRecord = tuple[int, int, bytes]
+"""A record: length in bytes, key, and a body (``documents.body``) whose template and segment
+numbers are positions in its batch's lists. Bytes travel between processes without holding
+up the loop, which trees of small objects would."""
 
 
 @dataclass(slots=True)
@@ -86,12 +70,9 @@ class _Encoder:
         return self._batch
 
     def _record(self, record: Record, content: memoryview, job: Job) -> EncodedRecord:
-        return EncodedRecord(
-            record.length_bytes,
-            content_key(content),
-            tuple(self._template(template) for template in record.templates),
-            tuple(self._value(value, job) for value in record.values),
-        )
+        templates = [self._template(template) for template in record.templates]
+        body = encode_body(templates, (self._value(value, job) for value in record.values))
+        return record.length_bytes, content_key(content), body
 
     def _template(self, template: bytes) -> int:
         at = self._templates.get(template)
@@ -100,13 +81,13 @@ class _Encoder:
             self._batch.templates.append(template)
         return at
 
-    def _value(self, value: Value, job: Job) -> LocalValue:
+    def _value(self, value: Value, job: Job) -> BodyValue:
         if isinstance(value, Payload):
-            segments = tuple(self._part(part, job.vocabulary) for part in value.parts)
-            return LocalReferences(value.style, tuple(p.type for p in value.parts), segments)
+            segments = tuple(SegmentNo(self._part(part, job.vocabulary)) for part in value.parts)
+            return References(value.style, tuple(p.type for p in value.parts), segments)
         if isinstance(value, TokenList):
             at = self._segment(np.asarray(value.ids, np.uint32), job.ids_vocabulary)
-            return LocalReferences(Style.TOKENS, (value.type,), (at,), value.separator)
+            return References(Style.TOKENS, (value.type,), (SegmentNo(at),), value.separator)
         return value
 
     def _part(self, part: Part, vocabulary: Vocabulary) -> int:

@@ -111,7 +111,7 @@ class Sealer:
         now = self._clock()
         due = [ino for ino, at in self._due.items() if everything or at <= now]
         async with anyio.create_task_group() as tasks:
-            for group in self._groups(due):
+            async for group in self._groups(due):
                 await self._side_by_side.acquire_on_behalf_of(token := object())
                 tasks.start_soon(self._run_group, group, token)
         await self.remove_stale()
@@ -126,22 +126,24 @@ class Sealer:
             if (everything or is_due) and ino not in self._sealing:
                 self._due.setdefault(ino, now)
 
-    def _groups(self, due: Sequence[InodeNo]) -> list[list[InodeNo]]:
+    async def _groups(self, due: Sequence[InodeNo]) -> AsyncIterator[list[InodeNo]]:
         """Files side by side up to GROUP_BYTES, so that small ones share a batch."""
-        groups: list[list[InodeNo]] = []
-        size = GROUP_BYTES
+        group: list[InodeNo] = []
+        size = 0
         for ino in due:
+            await anyio.lowlevel.checkpoint()
             try:
                 length = self._files.inode(ino).size
             except NotFound:
-                del self._due[ino]
+                self._due.pop(ino, None)
                 continue
-            if size + length > GROUP_BYTES or len(groups[-1]) >= GROUP_FILES:
-                groups.append([])
-                size = 0
-            groups[-1].append(ino)
+            if group and (size + length > GROUP_BYTES or len(group) >= GROUP_FILES):
+                yield group
+                group, size = [], 0
+            group.append(ino)
             size += length
-        return groups
+        if group:
+            yield group
 
     async def _run_group(self, group: Sequence[InodeNo], token: object) -> None:
         try:
