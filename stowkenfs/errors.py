@@ -4,6 +4,7 @@ StowkenError
 ├── VaultError            opening and locking
 │   ├── NotAVault
 │   ├── UnknownFormat
+│   ├── IndexDamaged
 │   ├── VaultLocked
 │   └── VaultClosed
 ├── Corrupt               bytes from disk that do not check out
@@ -63,6 +64,17 @@ class UnknownFormat(VaultError):
             f"{newest_known}; use a newer stowkenfs"
         )
         self.found = found
+
+
+class IndexDamaged(VaultError):
+    def __init__(self, path: Path | None, reason: str) -> None:
+        super().__init__(
+            f"the index {path or '(in memory)'} cannot be used: {reason}; what is stored in the "
+            "packs is untouched: keep a copy of the vault, then put index.db back from a backup "
+            "of the same vault, or rebuild it with a release that has reindex"
+        )
+        self.path = path
+        self.reason = reason
 
 
 class VaultLocked(VaultError):

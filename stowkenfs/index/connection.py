@@ -19,13 +19,14 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import anyio
 
-from stowkenfs.errors import UnknownFormat
+from stowkenfs.errors import IndexDamaged, UnknownFormat
 from stowkenfs.index.event_loops import asyncio_from_here
 from stowkenfs.index.schema import SCHEMA, VERSION
 
@@ -37,6 +38,7 @@ CHECKPOINT_BYTES = 16 << 20
 SCAN_BATCH_ROWS = 500
 
 _OUT_OF_SPACE = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Connection:
@@ -44,6 +46,9 @@ class Connection:
 
     Owned by the event loop's thread: ``_writer``, ``_depth``, ``_undo``.
     Guarded by ``_reader_lock``: ``_reader``.
+
+    ``is_new``: the tables were made by this opening; what was there before is lost.
+    A database that is damaged raises IndexDamaged wherever that is noticed.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -53,14 +58,18 @@ class Connection:
             path.resolve().as_uri() if path else f"file:{uuid.uuid4()}?mode=memory&cache=shared"
         )
         self._create()
-        self._writer = self._connect()
         self._depth = 0
         self._undo: list[Callable[[], None]] = []
-        self._prepare()
-        self._reader = self._connect()
-        self._reader.execute("PRAGMA query_only = ON")
         self._reader_lock = threading.Lock()
-        self._wal_fd = self._open_wal()
+        with ExitStack() as opened, self._translated():
+            self._writer = self._connect()
+            opened.callback(self._writer.close)
+            self.is_new = self._prepare()
+            self._reader = self._connect()
+            opened.callback(self._reader.close)
+            self._reader.execute("PRAGMA query_only = ON")
+            self._wal_fd = self._open_wal()
+            opened.pop_all()
 
     def _create(self) -> None:
         """Make the file before SQLite does, which would let others read it."""
@@ -80,7 +89,8 @@ class Connection:
         connection.execute("PRAGMA read_uncommitted = ON")
         return connection
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> bool:
+        """Make the tables where there are none; whether there were none."""
         writer = self._writer
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = NORMAL")
@@ -91,6 +101,7 @@ class Connection:
         if version == 0:
             script = f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
             writer.executescript(script)
+        return bool(version == 0)
 
     def _open_wal(self) -> int | None:
         """The WAL's descriptor. SQLite takes its locks on other files, so closing ours is safe."""
@@ -99,6 +110,8 @@ class Connection:
         # Any write makes the file exist; the name has to be durable before any sync counts.
         self.execute("INSERT OR REPLACE INTO setting VALUES ('opened', 1)")
         fd = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        # What a killed process committed is about to be built upon; so are new tables.
+        os.fdatasync(fd)
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -108,26 +121,24 @@ class Connection:
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         """One statement on the writer. Event loop's thread only."""
-        try:
+        with self._translated():
             return self._writer.execute(sql, parameters)
-        except sqlite3.OperationalError as error:
-            raise _as_os_error(error) from error
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """One statement for each of ``rows`` on the writer. Event loop's thread only."""
-        try:
+        with self._translated():
             self._writer.executemany(sql, rows)
-        except sqlite3.OperationalError as error:
-            raise _as_os_error(error) from error
 
     def one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
         """The first row or None. Event loop's thread only."""
-        row: Row | None = self.execute(sql, parameters).fetchone()
-        return row
+        with self._translated():
+            row: Row | None = self._writer.execute(sql, parameters).fetchone()
+            return row
 
     def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """All rows of a query with a small, bounded result. Event loop's thread only."""
-        return self.execute(sql, parameters).fetchall()
+        with self._translated():
+            return self._writer.execute(sql, parameters).fetchall()
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call ``undo`` after each rollback: for counters in memory that mirror rows."""
@@ -158,13 +169,13 @@ class Connection:
 
     def read_one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
         """The first committed row or None, from any thread."""
-        with self._reader_lock:
+        with self._reader_lock, self._translated():
             row: Row | None = self._reader.execute(sql, parameters).fetchone()
             return row
 
     def read_all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """All committed rows of a query with a bounded result, from any thread."""
-        with self._reader_lock:
+        with self._reader_lock, self._translated():
             return self._reader.execute(sql, parameters).fetchall()
 
     @asynccontextmanager
@@ -175,11 +186,23 @@ class Connection:
                 lambda: aiosqlite.connect(self._address, uri=True, isolation_level=None)
             )
             try:
-                scanner = Scanner(connection, call)
+                scanner = Scanner(connection, call, self._translated)
                 await scanner.all("PRAGMA read_uncommitted = ON")
                 yield scanner
             finally:
-                await call(connection.close)
+                with anyio.CancelScope(shield=True):  # it has a thread, which must end
+                    await call(connection.close)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Errors of the driver as those that the layers above know."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            translated = _as_known_error(error, self._path)
+            if translated is error:
+                raise
+            raise translated from error
 
     def sync(self) -> None:
         """Return when all earlier commits survive a power cut. Blocks; any thread."""
@@ -217,33 +240,47 @@ class Connection:
 class Scanner:
     """Long reads that never hold up the loop; each call takes some 0.2 ms under trio."""
 
-    def __init__(self, connection: aiosqlite.Connection, call: Any) -> None:
+    def __init__(
+        self,
+        connection: aiosqlite.Connection,
+        call: Any,
+        translated: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self._connection = connection
         self._call = call
+        self._translated = translated
 
     async def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """All rows of a query whose result is small."""
-        rows = await self._call(lambda: self._connection.execute_fetchall(sql, parameters))
+        with self._translated():
+            rows = await self._call(lambda: self._connection.execute_fetchall(sql, parameters))
         return list(rows)
 
     async def batches(
         self, sql: str, parameters: Sequence[object] = (), rows: int = SCAN_BATCH_ROWS
     ) -> AsyncIterator[list[Row]]:
         """The result in lists of up to ``rows``, in bounded memory."""
-        cursor = await self._call(lambda: self._connection.execute(sql, parameters))
+        with self._translated():
+            cursor = await self._call(lambda: self._connection.execute(sql, parameters))
         try:
-            while batch := list(await self._call(lambda: cursor.fetchmany(rows))):
+            while True:
+                with self._translated():
+                    batch = list(await self._call(lambda: cursor.fetchmany(rows)))
+                if not batch:
+                    break
                 yield batch
         finally:
-            await self._call(cursor.close)
+            with anyio.CancelScope(shield=True):
+                await self._call(cursor.close)
 
 
-def _as_os_error(error: sqlite3.OperationalError) -> Exception:
+def _as_known_error(error: sqlite3.DatabaseError, path: Path | None) -> Exception:
     """A full disk or a failing one is an OSError to everybody above."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    primary = code & 0xFF
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if primary in _OUT_OF_SPACE:
         return OSError(_OUT_OF_SPACE[primary], f"index: {error}")
-    if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN):
+    if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return OSError(errno.EIO, f"index: {error}")
+    if primary in _DAMAGED:
+        return IndexDamaged(path, str(error))
     return error

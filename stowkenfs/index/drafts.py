@@ -11,12 +11,14 @@ class Region:
     """``length`` bytes of a document from ``start``, at ``file_start`` of its draft's file.
 
     ``length`` None means up to the end of that file: only the region at the end has it,
-    so that appending to it needs no statement here.
+    so that appending to it needs no statement here. With a ``spool`` the bytes are in that
+    shared file instead.
     """
 
     start: int
     file_start: int
     length: int | None
+    spool: int = 0
 
 
 class DraftTable:
@@ -36,10 +38,18 @@ class DraftTable:
 
     def regions(self, ino: InodeNo) -> list[Region]:
         rows = self._connection.all(
-            "SELECT start, file_start, length FROM draft_region WHERE ino = ? ORDER BY start",
+            "SELECT start, file_start, length, spool FROM draft_region"
+            " WHERE ino = ? ORDER BY start",
             (ino,),
         )
         return [Region(*row) for row in rows]
+
+    def spool_references(self) -> dict[int, int]:
+        """``{spool: drafts that refer to it}``."""
+        rows = self._connection.all(
+            "SELECT spool, count(DISTINCT ino) FROM draft_region WHERE spool > 0 GROUP BY spool"
+        )
+        return dict(rows)
 
     def put(self, ino: InodeNo, generation: int, regions: list[Region]) -> None:
         """State the whole draft anew."""
@@ -49,14 +59,14 @@ class DraftTable:
             )
             self._connection.execute("DELETE FROM draft_region WHERE ino = ?", (ino,))
             self._connection.execute_many(
-                "INSERT INTO draft_region VALUES (?, ?, ?, ?)",
-                [(ino, r.start, r.file_start, r.length) for r in regions],
+                "INSERT INTO draft_region VALUES (?, ?, ?, ?, ?)",
+                [(ino, r.start, r.file_start, r.length, r.spool) for r in regions],
             )
 
     def put_region(self, ino: InodeNo, region: Region) -> None:
         self._connection.execute(
-            "INSERT OR REPLACE INTO draft_region VALUES (?, ?, ?, ?)",
-            (ino, region.start, region.file_start, region.length),
+            "INSERT OR REPLACE INTO draft_region VALUES (?, ?, ?, ?, ?)",
+            (ino, region.start, region.file_start, region.length, region.spool),
         )
 
     def delete(self, ino: InodeNo) -> None:

@@ -43,13 +43,14 @@ class Dentry:
 
 
 class InodeTable:
-    """Queries on the tree. Event loop's thread only, which also owns the two counters."""
+    """Queries on the tree. Event loop's thread only, which also owns the counters."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         row = connection.one("SELECT max(ino) FROM inode")
         kept = connection.one("SELECT value FROM setting WHERE name = 'next_ino'")
-        self._next_ino = max(((row and row[0]) or 0) + 1, kept[0] if kept else 1)
+        self._kept_ino = kept[0] if kept else 1  # as the index has it; numbers below are taken
+        self._next_ino = max(((row and row[0]) or 0) + 1, self._kept_ino)
         row = connection.one("SELECT value FROM setting WHERE name = 'next_cookie'")
         self._next_cookie = self._cookies_end = row[0] if row else FIRST_COOKIE
         connection.on_rollback(self._forget_reserved)
@@ -93,10 +94,11 @@ class InodeTable:
         """
         for table in ("inode", "extent", "xattr", "conversation", "draft", "draft_region"):
             self._connection.execute(f"DELETE FROM {table} WHERE ino = ?", (ino,))  # noqa: S608
-        if ino == self._next_ino - 1:
+        if ino >= self._kept_ino:
             self._connection.execute(
                 "INSERT OR REPLACE INTO setting VALUES ('next_ino', ?)", (self._next_ino,)
             )
+            self._kept_ino = self._next_ino
 
     def orphans(self) -> list[InodeNo]:
         """Files without a name that were still open when the vault was last used."""
@@ -122,7 +124,7 @@ class InodeTable:
         return Inode(*row) if row else None
 
     def link(self, parent: InodeNo, name: bytes, ino: InodeNo) -> None:
-        """Add a name; one that exists is taken over and moves to the end of its directory."""
+        """Add a name; one that exists is taken over where it is in its directory."""
         self._connection.execute(
             "INSERT INTO dentry VALUES (?, ?, ?, ?)"
             " ON CONFLICT (parent, name) DO UPDATE SET ino = excluded.ino",
@@ -157,8 +159,9 @@ class InodeTable:
         return self._next_cookie - 1
 
     def _forget_reserved(self) -> None:
-        """A rolled-back transaction may have held the reservation: claim anew."""
+        """A rolled-back transaction may have held the reservations: claim anew."""
         self._cookies_end = self._next_cookie
+        self._kept_ino = 0
 
     def path_of(self, ino: InodeNo) -> bytes | None:
         """One path of ``ino`` from the root, for messages; None when it has no name."""

@@ -57,8 +57,9 @@ CREATE TABLE draft (
 CREATE TABLE draft_region (
     ino        INTEGER NOT NULL,
     start      INTEGER NOT NULL, -- bytes into the document
-    file_start INTEGER NOT NULL, -- bytes into the draft's file
+    file_start INTEGER NOT NULL, -- bytes into the draft's file, or into its spool
     length     INTEGER,          -- NULL: up to the end of the draft's file
+    spool      INTEGER NOT NULL, -- 0: the draft has a file of its own
     PRIMARY KEY (ino, start)
 ) WITHOUT ROWID;
 

@@ -17,6 +17,9 @@ MAGIC = b"SKb1"
 _HEADER = struct.Struct("<4sBBHQIII")
 CHECKSUM_BYTES = 16
 HEADER_BYTES = _HEADER.size + CHECKSUM_BYTES
+_FRAME_HEADER_DESCRIPTOR = b"\0"
+"""Of RFC 8878 §3.1.1.1.1: no content size, no checksum, no dictionary id."""
+
 RAW_BYTES_MAX = 64 << 20
 """No writer comes near it; a header that claims more is damage or an attack."""
 
@@ -124,4 +127,9 @@ def decode_block(content: bytes, pack: PackNo, offset_bytes: int) -> Block:
 
 
 def _decompress(stored: bytes, raw: int) -> bytes:
-    return _contexts.decompressor.decompress(stored, max_output_size=max(raw, 1))
+    # A size in the frame would be allocated whatever the header says; no writer puts one there.
+    if stored[:1] != _FRAME_HEADER_DESCRIPTOR:
+        raise ValueError("the zstd frame does not begin with 0x00")
+    return _contexts.decompressor.decompress(
+        stored, max_output_size=max(raw, 1), allow_extra_data=False
+    )

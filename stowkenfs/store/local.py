@@ -92,9 +92,12 @@ class LocalStore:
             os.ftruncate(self._open(pack, create=False), length_bytes)
 
     def packs(self) -> Iterator[tuple[PackNo, int]]:
-        for path in sorted(self._directory.glob("*.pack")):
-            if path.stem.isdigit():
-                yield PackNo(int(path.stem)), path.stat().st_size
+        found = []
+        for path in self._directory.glob("*.pack"):
+            pack = PackNo(int(path.stem)) if path.stem.isdecimal() else PackNo(0)
+            if path == self._path(pack):
+                found.append((pack, path.stat().st_size))
+        yield from sorted(found)
 
     def close(self) -> None:
         with self._lock:

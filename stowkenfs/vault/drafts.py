@@ -1,10 +1,10 @@
 """Drafts: bytes that were written and are not yet records (docs/DESIGN.md, "Drafts").
 
-A draft is one file under ``drafts/`` and a list of regions that say which of its bytes
-are which of the document's. The bytes are in the kernel's hands when a write returns, so
-they survive the daemon. Appending to the region at the file's end touches nothing but
-that file: its length tells how far the region goes. Any other new region gets a row
-before its bytes are written.
+A draft is a list of regions that say which bytes of the document lie where: the first
+write in a spool that many drafts share, further ones in a file of the draft's own. The
+bytes are in the kernel's hands when a write returns, so they survive the daemon.
+Appending to the region at the own file's end touches nothing but that file: its length
+tells how far the region goes. Any other new region gets a row once its bytes are there.
 """
 
 import errno
@@ -16,13 +16,17 @@ from pathlib import Path
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.drafts import DraftTable, Region
 from stowkenfs.store.local import sync_directory
+from stowkenfs.vault.spools import Spools
+
+SPOOLED_BYTES_MAX = 128 << 10
+"""A first write up to this size goes to the spool: what the kernel sends in one request."""
 
 ROTATE_LIVE_BYTES_MAX = 1 << 20
 """A sealed draft's remaining tail up to this size moves to a new file; see ``drop``."""
 
 
 class Draft:
-    """The unsealed bytes of one document. Event loop's thread, except ``read_at`` and ``sync``.
+    """The unsealed bytes of one document. Event loop's thread.
 
     ``_regions`` is sorted by ``start``, disjoint, and never has two that could be one.
     ``_tail``, the one that ends where the file ends, is the only one that grows.
@@ -32,17 +36,18 @@ class Draft:
         self,
         path: Path,
         table: DraftTable,
+        spools: Spools,
         ino: InodeNo,
         generation: int,
         regions: list[Region],
     ) -> None:
         self._directory = path
         self._table = table
+        self._spools = spools
         self._ino = ino
         self._generation = generation
         self._regions = regions
         self._fd: int | None = None
-        self._synced_name = False
         self._file_length = self._length_on_disk()
         self._tail: Region | None = None
         for region in regions:
@@ -74,24 +79,19 @@ class Draft:
             os.close(self._fd)
             self._fd = None
 
-    def sync(self) -> None:
-        """Return when the bytes written so far survive a power cut. Blocks; any thread."""
-        fd = os.dup(self._open())
-        try:
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
-        if not self._synced_name:
-            sync_directory(self._directory)
-            self._synced_name = True
+    def files_to_sync(self) -> list[int]:
+        """Descriptors of the files that hold the draft, for ``sync_files``."""
+        files = self._spools.duplicates(self._spools_used())
+        return [*files, os.dup(self._open())] if self._file_length else files
 
     @property
     def modified_ns(self) -> int:
-        """When the file was last written: the document's mtime if the daemon died."""
-        try:
-            return self._path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
+        """When the files were last written: the document's mtime if the daemon died."""
+        paths = [self._path, *map(self._spools.path, self._spools_used())]
+        return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
+
+    def _spools_used(self) -> set[int]:
+        return {region.spool for region in self._regions if region.spool}
 
     # What is where
 
@@ -130,18 +130,31 @@ class Draft:
             if region.start + (region.length or 0) > start:
                 yield region
 
-    def pieces(self, start: int, end: int) -> list[tuple[int, int, int]]:
-        """``(start, end, position in the file)`` of what is here of a range, in order."""
+    def _pieces(self, start: int, end: int) -> list[Region]:
+        """What is here of a range, in order."""
         found = []
         for region in self._overlapping(start, end):
             low = max(region.start, start)
             high = min(region.start + (region.length or 0), end)
-            found.append((low, high, region.file_start + low - region.start))
+            position = region.file_start + low - region.start
+            found.append(Region(low, position, high - low, region.spool))
         return found
 
-    def read_at(self, position: int, length: int) -> bytes:
-        """Bytes of the draft's file. Any thread."""
-        return os.pread(self._open(), length, position)
+    def read(self, start: int, end: int) -> list[tuple[int, int, bytes]]:
+        """``(start, end, bytes)`` of what is here of a range, in order."""
+        return [
+            (piece.start, piece.start + (piece.length or 0), self._content(piece))
+            for piece in self._pieces(start, end)
+        ]
+
+    def _content(self, piece: Region) -> bytes:
+        length = piece.length or 0
+        if piece.spool:
+            content = self._spools.read_at(piece.spool, piece.file_start, length)
+        else:
+            content = os.pread(self._open(), length, piece.file_start)
+        # A file that lost its unsynced end in a power cut reads as the hole that it has.
+        return content.ljust(length, b"\0")
 
     # Changes
 
@@ -157,14 +170,30 @@ class Draft:
                 self._append(content)
                 tail.length = (tail.length or 0) + len(content)
                 return
+        if not self._regions and not self._file_length and len(content) <= SPOOLED_BYTES_MAX:
+            self._spool(start, content)
+            return
         at = start
-        for low, high, position in self.pieces(start, end):
+        for piece in self._pieces(start, end):
+            low, high = piece.start, piece.start + (piece.length or 0)
             if low > at:
                 self._new_region(at, content[at - start : low - start])
-            self._pwrite(content[low - start : high - start], position)
+            part = content[low - start : high - start]
+            if piece.spool:
+                self._spools.write_at(piece.spool, piece.file_start, part)
+            else:
+                self._pwrite(part, piece.file_start)
             at = high
         if at < end:
             self._new_region(at, content[at - start :])
+
+    def _spool(self, start: int, content: bytes) -> None:
+        """The first region, in the current spool."""
+        spool, position = self._spools.append(content)
+        region = Region(start, position, len(content), spool)
+        self._table.put_region(self._ino, region)
+        self._spools.refer((), (spool,))
+        self._regions, self._starts = [region], [start]
 
     def _new_region(self, start: int, content: bytes) -> None:
         """Append ``content`` to the file as a region that becomes the tail.
@@ -220,48 +249,57 @@ class Draft:
         self._keep([(0, start), (end, self.end)])
 
     def _keep(self, ranges: list[tuple[int, int]]) -> None:
-        kept = []
-        for low, high in ranges:
-            kept += (
-                [Region(s, p, e - s) for s, e, p in self.pieces(low, high)] if high > low else []
-            )
-        self._regions = kept
-        self._starts = [region.start for region in kept]
+        before = self._spools_used()
+        kept = [piece for low, high in ranges if high > low for piece in self._pieces(low, high)]
+        self._set_regions(kept)
         self._tail = None
         self._table.put(self._ino, self._generation, kept)
+        self._spools.refer(before, self._spools_used())
+
+    def _set_regions(self, regions: list[Region]) -> None:
+        self._regions = regions
+        self._starts = [region.start for region in regions]
 
     def rotate(self) -> Path | None:
         """Move a short rest to a file of its own; the path of the old file, else None.
 
         Inside the caller's transaction. The old file must stay until the transaction is
-        synced; reads of it may be under way.
+        synced.
         """
-        live = self.live_bytes
+        own = [region for region in self._regions if not region.spool]
+        live = sum(region.length or 0 for region in own)
         if live == self._file_length or live > ROTATE_LIVE_BYTES_MAX:
             return None
-        content = [self.read_at(r.file_start, r.length or 0) for r in self._regions]
+        content = [self._content(region) for region in own]
         old = self._path
         self.release_file()
         self._generation += 1
-        self._synced_name = False
+        self._path.unlink(missing_ok=True)  # of a transaction that was rolled back
         self._file_length = 0
-        self._path.unlink(missing_ok=True)
-        for region, piece in zip(self._regions, content, strict=True):
+        for region, piece in zip(own, content, strict=True):
             region.file_start = self._file_length
             self._append(piece)
-        # The file ends with the last region, which may grow again.
-        self._tail = self._regions[-1] if self._regions else None
-        rows = [Region(r.start, r.file_start, r.length) for r in self._regions]
-        if rows:
-            rows[-1].length = None
-        self._table.put(self._ino, self._generation, rows)
+        self._table.put(self._ino, self._generation, self._regions)
         return old
 
     def forget(self) -> Path:
         """Delete the rows; the path of the file, to be removed once that is synced."""
         self._table.delete(self._ino)
+        self._spools.refer(self._spools_used(), ())
+        self._set_regions([])
         self.release_file()
         return self._path
+
+
+def sync_files(files: list[int], directory: Path) -> None:
+    """Return when ``files`` and their names survive a power cut; closes them. Blocks."""
+    try:
+        for fd in files:
+            os.fdatasync(fd)
+    finally:
+        for fd in files:
+            os.close(fd)
+    sync_directory(directory)
 
 
 def draft_path(directory: Path, ino: InodeNo, generation: int) -> Path:
@@ -277,16 +315,16 @@ def parse_draft_name(name: str) -> tuple[InodeNo, int] | None:
         return None
 
 
-def new_draft(directory: Path, table: DraftTable, ino: InodeNo) -> Draft:
+def new_draft(directory: Path, table: DraftTable, spools: Spools, ino: InodeNo) -> Draft:
     """An empty draft; it has a row and no file yet."""
     generation = (table.generation(ino) or 0) + 1
     table.put(ino, generation, [])
-    return Draft(directory, table, ino, generation, [])
+    return Draft(directory, table, spools, ino, generation, [])
 
 
-def load_draft(directory: Path, table: DraftTable, ino: InodeNo) -> Draft | None:
+def load_draft(directory: Path, table: DraftTable, spools: Spools, ino: InodeNo) -> Draft | None:
     """The draft that ``ino`` had when it was last in memory, or None."""
     generation = table.generation(ino)
     if generation is None:
         return None
-    return Draft(directory, table, ino, generation, table.regions(ino))
+    return Draft(directory, table, spools, ino, generation, table.regions(ino))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio.lowlevel
 import anyio.to_thread
 
 from stowkenfs.errors import FileTooLarge, NotFound
@@ -14,9 +15,15 @@ from stowkenfs.index.drafts import DraftTable
 from stowkenfs.index.inodes import Inode, InodeTable
 from stowkenfs.vault.drafts import Draft, load_draft, new_draft, parse_draft_name
 from stowkenfs.vault.reader import Reader
+from stowkenfs.vault.spools import Spools
 
 FILE_BYTES_MAX = (1 << 63) - 1
 """Offsets are signed 64-bit integers in the kernel and in the index."""
+
+IDLE_FILES_MAX = 4096
+"""Files without users whose rows may still be out of date."""
+
+ROWS_AT_ONCE = 200
 
 Clock = Callable[[], int]
 
@@ -62,8 +69,9 @@ class ReadPlan:
 class FileTable:
     """All files in use. Event loop's thread; ``read`` alone waits.
 
-    Owned: ``_live``, one entry for each file with users. ``_stale`` lists draft files
-    whose rows are gone; ``remove_stale`` deletes them once that is synced.
+    Owned: ``_live``, one entry for each file with users, and for those in ``_idle``, whose
+    last user is gone and whose rows are yet to be written. ``_stale`` lists draft files
+    whose rows are gone; the sealer deletes them once that is synced.
     """
 
     def __init__(
@@ -81,8 +89,10 @@ class FileTable:
         self._reader = reader
         self._drafts = DraftTable(connection)
         self._directory = draft_directory
+        self._spools = Spools(draft_directory, self._drafts) if draft_directory else None
         self._clock = clock
         self._live: dict[InodeNo, LiveFile] = {}
+        self._idle: dict[InodeNo, LiveFile] = {}
         self._stale: list[Path] = []
         self.on_draft: Callable[[InodeNo], None] = lambda _: None
         self.is_looked_up: Callable[[InodeNo], bool] = lambda _: False
@@ -113,12 +123,15 @@ class FileTable:
         if live is None:
             draft = self._load_draft(ino)
             live = self._live[ino] = LiveFile(self.inode(ino), draft)
+        self._idle.pop(ino, None)
         live.users += 1
         live.writers += writing
         return live
 
     def _load_draft(self, ino: InodeNo) -> Draft | None:
-        return load_draft(self._directory, self._drafts, ino) if self._directory else None
+        if self._directory is None or self._spools is None:
+            return None
+        return load_draft(self._directory, self._drafts, self._spools, ino)
 
     def release(self, ino: InodeNo, *, writing: bool) -> None:
         """The counterpart of ``acquire``; a file without a name goes with its last user."""
@@ -127,33 +140,42 @@ class FileTable:
         live.writers -= writing
         if live.users:
             return
-        self.settle(live)
         if live.inode.nlink == 0 and not self.is_looked_up(ino):
             self.purge(ino)
             return
         if live.draft is not None:
             live.draft.release_file()
             self.on_draft(ino)
-        del self._live[ino]
+        if live.draft is None or not live.unsettled or len(self._idle) >= IDLE_FILES_MAX:
+            self.settle(live)
+            del self._live[ino]
+        else:  # most files are sealed a moment later, which writes the row anyway
+            self._idle[ino] = live
 
     @property
     def in_use_count(self) -> int:
         """How many files somebody uses."""
-        return len(self._live)
+        return len(self._live) - len(self._idle)
 
     def open_drafts(self) -> list[tuple[InodeNo, LiveFile]]:
         """Files in use that have unsealed bytes."""
-        return [(ino, live) for ino, live in self._live.items() if live.draft is not None]
+        return [
+            (ino, live) for ino, live in self._live.items() if live.draft is not None and live.users
+        ]
 
     def in_use(self, ino: InodeNo) -> bool:
         """Whether somebody may still ask for an inode that has no name left."""
-        return ino in self._live or self.is_looked_up(ino)
+        return self._has_users(ino) or self.is_looked_up(ino)
+
+    def _has_users(self, ino: InodeNo) -> bool:
+        live = self._live.get(ino)
+        return live is not None and live.users > 0
 
     def forgotten(self, inodes: Iterable[InodeNo]) -> None:
         """The kernel let go of ``inodes``: those without a name go now."""
         with self._connection.transaction():
             for ino in inodes:
-                if ino in self._live:
+                if self._has_users(ino):
                     continue
                 inode = self._inodes.get(ino)
                 if inode is not None and inode.nlink == 0:
@@ -162,6 +184,7 @@ class FileTable:
     def purge(self, ino: InodeNo) -> None:
         """Forget a file that has neither a name nor a user."""
         live = self._live.pop(ino, None)
+        self._idle.pop(ino, None)
         draft = live.draft if live is not None else self._load_draft(ino)
         with self._connection.transaction():
             if draft is not None:
@@ -174,13 +197,20 @@ class FileTable:
             self._inodes.update(live.inode)
             live.unsettled = False
 
-    def settle_all(self) -> None:
-        """Bring all rows up to date: what a crash could not take back any more."""
-        unsettled = [live for live in self._live.values() if live.unsettled]
-        if unsettled:
+    async def settle_all(self) -> None:
+        """Bring all rows up to date, a few at a time, and let go of files without users."""
+        unsettled = [ino for ino, live in self._live.items() if live.unsettled or not live.users]
+        for start in range(0, len(unsettled), ROWS_AT_ONCE):
             with self._connection.transaction():
-                for live in unsettled:
+                for ino in unsettled[start : start + ROWS_AT_ONCE]:
+                    live = self._live.get(ino)
+                    if live is None:
+                        continue
                     self.settle(live)
+                    if not live.users:
+                        del self._live[ino]
+                        self._idle.pop(ino, None)
+            await anyio.lowlevel.checkpoint()
 
     # Changes
 
@@ -189,16 +219,24 @@ class FileTable:
         live = self._live[ino]
         if start + len(content) > FILE_BYTES_MAX:
             raise FileTooLarge(f"a file ends at byte {FILE_BYTES_MAX}")
-        if live.draft is None:
-            assert self._directory is not None, "a vault in memory has no drafts"
-            live.draft = new_draft(self._directory, self._drafts, ino)
         live.note_change(start)
-        live.draft.write(start, content)
+        if live.draft is None:
+            with self._connection.transaction():
+                draft = self._new_draft(ino)
+                draft.write(start, content)
+            live.draft = draft
+        else:
+            live.draft.write(start, content)
         inode = live.inode
         inode.size = max(inode.size, start + len(content))
         inode.mtime_ns = inode.ctime_ns = live.written_ns = self._clock()
         live.unsettled = True
         return len(content)
+
+    def _new_draft(self, ino: InodeNo) -> Draft:
+        assert self._directory is not None, "a vault in memory has no drafts"
+        assert self._spools is not None
+        return new_draft(self._directory, self._drafts, self._spools, ino)
 
     def truncate(self, ino: InodeNo, size: int) -> None:
         """Make the file ``size`` bytes long; what is beyond is gone, what is new is zeros."""
@@ -253,13 +291,10 @@ class FileTable:
         if end <= start:
             return plan
         at = start
-        for low, high, position in live.draft.pieces(start, end) if live.draft else ():
+        for low, high, content in live.draft.read(start, end) if live.draft else ():
             if low > at:
                 self._plan_sealed(plan, live.inode.ino, at, low)
-            assert live.draft is not None
-            content = live.draft.read_at(position, high - low)
-            # A draft's file that lost its end reads as a hole, which is what it is.
-            plan.pieces.append((low, high, content.ljust(high - low, b"\0")))
+            plan.pieces.append((low, high, content))
             at = high
         if at < end:
             self._plan_sealed(plan, live.inode.ino, at, end)
@@ -307,7 +342,8 @@ class FileTable:
             return []
         known = set(drafts)
         for path in self._directory.iterdir():
-            if parse_draft_name(path.name) not in known:
+            is_spool = self._spools is not None and self._spools.is_needed(path.name)
+            if not is_spool and parse_draft_name(path.name) not in known:
                 path.unlink()
         for ino, _ in drafts:
             self._recover_size(ino)
@@ -325,4 +361,14 @@ class FileTable:
     def take_stale(self) -> list[Path]:
         """Draft files that may be removed once the index is synced."""
         stale, self._stale = self._stale, []
-        return stale
+        return stale + (self._spools.take_stale() if self._spools else [])
+
+    def finish(self) -> None:
+        """Before closing: a spool that nobody refers to is stale now."""
+        if self._spools is not None:
+            self._spools.retire_current()
+
+    def close(self) -> None:
+        """Close the files of drafts."""
+        if self._spools is not None:
+            self._spools.close()

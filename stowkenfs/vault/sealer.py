@@ -102,7 +102,7 @@ class Sealer:
         """Seal what is due, for ever."""
         while True:
             await anyio.sleep(min(max(self._after_ns / NANOSECONDS / 2, 0.01), 1.0))
-            self._files.settle_all()
+            await self._files.settle_all()
             await self.seal_due()
 
     async def seal_due(self, *, everything: bool = False) -> None:

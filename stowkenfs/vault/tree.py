@@ -138,21 +138,39 @@ class Tree:
             self._touch(directory, now, links=int(is_directory))
         return inode
 
+    def create_nameless(self, mode: int, uid: int, gid: int) -> Inode:
+        """A file that goes with its last user, or at the next opening, unless it gets a name."""
+        now = self._clock()
+        number = self._inodes.new_number()
+        inode = Inode(number, mode, uid, gid, 0, 0, 0, now, now, now, InodeNo(0), None)
+        self._inodes.insert(inode)
+        return inode
+
+    def give_name(self, ino: InodeNo, parent: InodeNo, name: bytes) -> Inode:
+        """The first name of a nameless file. Raises AlreadyExists, NotFound, NameTooLong."""
+        inode = self.inode(ino)
+        assert inode.nlink == 0, "a file with a name gets another one by link()"
+        return self._add_name(inode, parent, name)
+
     def link(self, ino: InodeNo, parent: InodeNo, name: bytes) -> Inode:
         """One more name for a file."""
-        check_name(name)
-        directory, inode = self._directory(parent), self.inode(ino)
+        inode = self.inode(ino)
         if stat.S_ISDIR(inode.mode):
             raise NotPermitted("a directory has one name")
         if inode.nlink == 0:
             raise NotFound("the file has no name left to link from")
+        return self._add_name(inode, parent, name)
+
+    def _add_name(self, inode: Inode, parent: InodeNo, name: bytes) -> Inode:
+        check_name(name)
+        directory = self._directory(parent)
         if inode.nlink >= LINKS_MAX:
             raise TooManyLinks(f"a file has at most {LINKS_MAX} names")
         if self._inodes.find(parent, name) is not None:
             raise AlreadyExists(f"{name!r} exists")
         now = self._clock()
         with self._connection.transaction():
-            self._inodes.link(parent, name, ino)
+            self._inodes.link(parent, name, inode.ino)
             inode.nlink += 1
             inode.ctime_ns = now
             self._inodes.update(inode)

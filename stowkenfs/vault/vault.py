@@ -7,7 +7,7 @@ import stat
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from stowkenfs.vault.conversation import (
     path_of_id,
     render_conversation,
 )
+from stowkenfs.vault.drafts import sync_files
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.ingest import Ingest, Piece
 from stowkenfs.vault.inspect import DocumentSummary, conversation_segments, summarize
@@ -150,6 +151,7 @@ class Vault:
             finally:
                 with anyio.CancelScope(shield=True):
                     await vault._finish()
+                    vault.files.close()
                     await anyio.to_thread.run_sync(store.close)
                     connection.close()
         finally:
@@ -186,7 +188,8 @@ class Vault:
             self._lock.announce(Holder(os.getpid(), mountpoint, leaving))
 
     async def _finish(self) -> None:
-        self.files.settle_all()
+        await self.files.settle_all()
+        self.files.finish()
         await self.write_namespace()
         await self.sync()
         await self.sealer.remove_stale()
@@ -202,8 +205,9 @@ class Vault:
         live = self.files.live(ino)
         if live is not None:
             self.files.settle(live)
-            if live.draft is not None:
-                await anyio.to_thread.run_sync(live.draft.sync)
+            if live.draft is not None and self.directory is not None:
+                files = live.draft.files_to_sync()
+                await anyio.to_thread.run_sync(sync_files, files, self.directory / "drafts")
         await self.sync()
 
     async def write_namespace(self) -> None:
@@ -387,9 +391,20 @@ class Vault:
         finally:
             self.files.release(ino, writing=False)
 
-    def extents_of_file(self, ino: InodeNo) -> Sequence[Extent]:
-        """Where the sealed content of a file lies."""
-        return self._catalogue.extents(ino, 0, max(self.files.inode(ino).size, 1))
+    def transaction(self) -> AbstractContextManager[None]:
+        """Changes of the tree made inside happen together or not at all; no ``await`` in it."""
+        return self._connection.transaction()
+
+    def name_conversation(self, ino: InodeNo, ids: Sequence[str]) -> None:
+        """Let a file be found by the ids that it gives itself."""
+        self._inodes.name_conversation(ino, ids)
+
+    def extents_of_file(
+        self, ino: InodeNo, start: int = 0, end: int | None = None
+    ) -> Sequence[Extent]:
+        """Where the sealed content of a file lies, or the part of it that touches a range."""
+        end = max(self.files.inode(ino).size, 1) if end is None else end
+        return self._catalogue.extents(ino, start, end)
 
     async def summarize(self, ino: InodeNo) -> DocumentSummary:
         """What a file consists of, and what is stored for it. Raises NotFound, Corrupt."""
