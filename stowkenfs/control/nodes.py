@@ -33,6 +33,23 @@ class RenderedBytes:
         return self.content[offset_bytes : offset_bytes + length_bytes]
 
 
+class RenderedLive:
+    """Content that grows while it is open: ``tail -f`` follows it."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    def _content(self) -> bytes:
+        return self._text().encode("utf-8", "backslashreplace")
+
+    @property
+    def size(self) -> int:
+        return len(self._content())
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        return self._content()[offset_bytes : offset_bytes + length_bytes]
+
+
 class RenderedFile:
     """Content of any length, in a temporary file that goes with the object."""
 
@@ -62,6 +79,9 @@ class ControlFile(ABC):
     writable = False
     words: frozenset[str] = frozenset()
     """Names of the ``key=value`` words that ``act`` knows."""
+
+    refusal: str | None = None
+    """Why the last thing written was refused, for ``render`` to show; None when it was not."""
 
     @abstractmethod
     async def render(self) -> Rendered:
@@ -102,6 +122,16 @@ class TextFile(ControlFile):
 
     async def render(self) -> Rendered:
         return RenderedBytes(self._text().encode("utf-8", "backslashreplace"))
+
+
+class GrowingFile(ControlFile):
+    """A control file to which ``text()`` adds while it is open."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    async def render(self) -> Rendered:
+        return RenderedLive(self._text)
 
 
 class StaticDirectory(ControlDirectory):

@@ -61,6 +61,8 @@ class VerifyFile(ControlFile):
             text = "not run since the vault was mounted; echo 1 > verify runs it\n"
         else:
             text = format_verify(report)
+        if self.refusal is not None and not self._as_json:
+            text += f"the last request was refused: {self.refusal}\n"
         return RenderedBytes(text.encode("utf-8", "backslashreplace"))
 
     async def act(self, words: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """The tree under ``.stowken/``."""
 
 from stowkenfs.control.jobs import Jobs
-from stowkenfs.control.nodes import StaticDirectory, TextFile
+from stowkenfs.control.nodes import GrowingFile, StaticDirectory, TextFile
 from stowkenfs.control.reports import StatsFile, Status, Verification, VerifyFile
 from stowkenfs.control.views import ConversationsDirectory, TokensDirectory
 from stowkenfs.vault.vault import Vault
@@ -36,7 +36,7 @@ def control_tree(vault: Vault, mountpoint: str, options: str) -> StaticDirectory
             b"status": TextFile(status.text),
             b"stats": StatsFile(vault, as_json=False),
             b"stats.json": StatsFile(vault, as_json=True),
-            b"progress": TextFile(jobs.text),
+            b"progress": GrowingFile(jobs.text),
             b"verify": VerifyFile(verification, as_json=False),
             b"verify.json": VerifyFile(verification, as_json=True),
             b"tokens": TokensDirectory(vault),

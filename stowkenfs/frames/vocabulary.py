@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from stowkenfs.errors import FrameCorrupt, StowkenError
+from stowkenfs.errors import FrameCorrupt
 from stowkenfs.frames.token_table import token_table
 from stowkenfs.frames.varints import TokenArray
 from stowkenfs.ids import Vocabulary
@@ -15,7 +15,7 @@ TEXT_BYTES_MAX = 1 << 24
 _GATHERED_IDS = 1 << 16  # at most 8 MiB of spelling between two looks at the limit
 
 
-class NoSpelling(StowkenError):
+class NoSpelling(FrameCorrupt):
     """Ids whose vocabulary is not known here have no text."""
 
     def __init__(self) -> None:

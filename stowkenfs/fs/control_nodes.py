@@ -17,7 +17,14 @@ from stowkenfs.control.nodes import (
     Rendered,
     parse_words,
 )
-from stowkenfs.errors import BadRequest, IsADirectory, NotADirectory, NotFound, NotPermitted
+from stowkenfs.errors import (
+    BadRequest,
+    IsADirectory,
+    JobRunning,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+)
 from stowkenfs.fs.attributes import BLOCK_BYTES
 
 CONTROL_ROOT = 1 << 62
@@ -162,9 +169,12 @@ class ControlNodes:
         node = self._file(ino)
         if len(content) > WRITE_BYTES_MAX:
             raise BadRequest(f"at most {WRITE_BYTES_MAX} bytes are read here")
-        words = parse_words(content, node.words)
+        node.refusal = None
         try:
-            await node.act(words)
+            await node.act(parse_words(content, node.words))
+        except (BadRequest, JobRunning) as error:
+            node.refusal = str(error)
+            raise
         finally:
             self._rendered.pop(ino, None)
         return len(content)

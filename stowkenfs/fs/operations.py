@@ -247,6 +247,8 @@ class StowkenOperations(pyfuse3.Operations):
             handle = self._new_handle()
             await self._control.open(handle, inode, flags)
             return pyfuse3.FileInfo(fh=handle, direct_io=True)
+        if flags & os.O_TRUNC:  # libfuse tells the kernel to leave that to us
+            self._files.truncate(InodeNo(inode), 0)
         return self._open_file(InodeNo(inode), flags)
 
     def _open_file(self, ino: InodeNo, flags: int) -> pyfuse3.FileInfo:

@@ -28,7 +28,7 @@ READ_AHEAD_KIB = 1024
 
 ANSWER_SECONDS = 30.0
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 """How long a thread that computes keeps the loop waiting; Python's default is 5 ms."""
 
 

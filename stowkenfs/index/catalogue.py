@@ -1,5 +1,6 @@
 """Where things lie: blocks, packs, keys for deduplication, extents of documents."""
 
+import json
 import threading
 from bisect import bisect_right, insort
 from collections import defaultdict
@@ -128,23 +129,23 @@ class Catalogue:
 
     # Keys
 
+    # One statement for many keys: sqlite3 gives up the GIL at each step, and may wait for it
+    # as long as some thread computes.
+
     def find_keys(self, table: str, keys: Sequence[int]) -> dict[int, int]:
         """``{key: number}`` of those that are known. Event loop's thread; slice long lists."""
         assert table in KEY_TABLES
-        sql = f"SELECT no FROM {table} WHERE key = ?"  # noqa: S608 - one of three literals
-        found = {}
-        for key in keys:
-            row = self._connection.one(sql, (key,))
-            if row is not None:
-                found[key] = int(row[0])
-        return found
+        sql = f"SELECT t.key, t.no FROM json_each(?) JOIN {table} AS t ON t.key = value"  # noqa: S608
+        return dict(self._connection.all(sql, (json.dumps(list(keys)),)))
 
     def add_keys(self, table: str, rows: Sequence[tuple[int, int]]) -> None:
         """Remember ``(key, number)`` pairs; the first number of a key stays."""
         assert table in KEY_TABLES
-        sql = f"INSERT OR IGNORE INTO {table} VALUES (?, ?)"  # noqa: S608 - as above
-        with self._connection.transaction():
-            self._connection.execute_many(sql, rows)
+        sql = (
+            f"INSERT OR IGNORE INTO {table}"  # noqa: S608 - as above
+            " SELECT value ->> 0, value ->> 1 FROM json_each(?)"
+        )
+        self._connection.execute(sql, (json.dumps(rows),))
 
     # Extents
 

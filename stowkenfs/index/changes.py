@@ -8,12 +8,17 @@ from stowkenfs.index.connection import Connection
 from stowkenfs.index.inodes import Inode, InodeTable
 from stowkenfs.index.schema import NO_EXTENTS
 
+EXTENTS_AT_ONCE = 2000
+"""A block of changes stays small however long the files are."""
+
 
 @dataclass(frozen=True, slots=True)
 class InodeChange:
     """An inode as it is now; ``inode`` None when it is gone.
 
-    ``extents``: all from byte ``extents_from`` on; ``extents_from`` None when they are as before.
+    ``extents``: those from byte ``extents_from`` on; ``extents_from`` None when they are as
+    before. ``more_from``: byte from which a long file's further extents come with a later
+    change; None when these are all.
     """
 
     ino: InodeNo
@@ -21,6 +26,7 @@ class InodeChange:
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     extents_from: int | None = None
     extents: tuple[Extent, ...] = ()
+    more_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,14 @@ class ChangeLog:
         dirty = self._connection.all(
             "SELECT ino, extents_from, stamp FROM dirty_inode ORDER BY ino LIMIT ?", (rows,)
         )
-        changes: list[Stamp] = [
-            (self._inode(InodeNo(ino), start), stamp) for ino, start, stamp in dirty
-        ]
+        changes: list[Stamp] = []
+        room = EXTENTS_AT_ONCE
+        for ino, start, stamp in dirty:
+            change = self._inode(InodeNo(ino), start, room)
+            changes.append((change, stamp))
+            room -= len(change.extents)
+            if room <= 0:
+                return changes
         names = self._connection.all(
             "SELECT parent, name, stamp FROM dirty_dentry ORDER BY parent, name LIMIT ?",
             (rows - len(changes),),
@@ -59,17 +70,18 @@ class ChangeLog:
             changes.append((DentryChange(parent, name, self._inodes.find(parent, name)), stamp))
         return changes
 
-    def _inode(self, ino: InodeNo, extents_from: int) -> InodeChange:
+    def _inode(self, ino: InodeNo, extents_from: int, extents_max: int) -> InodeChange:
         inode = self._inodes.get(ino)
-        if inode is None or extents_from == NO_EXTENTS:
-            extents: tuple[Extent, ...] = ()
-        else:
+        extents: tuple[Extent, ...] = ()
+        more_from = None
+        if inode is not None and extents_from != NO_EXTENTS:
             rows = self._connection.all(
                 "SELECT start, length, record, count FROM extent"
-                " WHERE ino = ? AND start >= ? ORDER BY start",
-                (ino, extents_from),
+                " WHERE ino = ? AND start >= ? ORDER BY start LIMIT ?",
+                (ino, extents_from, extents_max + 1),
             )
-            extents = tuple(Extent(*row) for row in rows)
+            extents = tuple(Extent(*row) for row in rows[:extents_max])
+            more_from = rows[extents_max][0] if len(rows) > extents_max else None
         xattrs = self._connection.all(
             "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", (ino,)
         )
@@ -79,13 +91,19 @@ class ChangeLog:
             tuple((bytes(name), bytes(value)) for name, value in xattrs),
             None if extents_from == NO_EXTENTS else extents_from,
             extents,
+            more_from,
         )
 
     def settle(self, changes: list[Stamp]) -> None:
         """Forget ``changes``, which are in a pack now, but not newer ones of the same things."""
         with self._connection.transaction():
             for change, stamp in changes:
-                if isinstance(change, InodeChange):
+                if isinstance(change, InodeChange) and change.more_from is not None:
+                    self._connection.execute(
+                        "UPDATE dirty_inode SET extents_from = ? WHERE ino = ? AND stamp = ?",
+                        (change.more_from, change.ino, stamp),
+                    )
+                elif isinstance(change, InodeChange):
                     self._connection.execute(
                         "DELETE FROM dirty_inode WHERE ino = ? AND stamp = ?", (change.ino, stamp)
                     )

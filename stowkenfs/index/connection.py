@@ -95,6 +95,8 @@ class Connection:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = NORMAL")
         writer.execute("PRAGMA wal_autocheckpoint = 0")  # checkpoint() does it, off the loop
+        # All copied, a longer WAL is cut to this: its length says what is left to do.
+        writer.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
         (version,) = writer.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise UnknownFormat(version, VERSION)
@@ -185,12 +187,13 @@ class Connection:
             connection = await call(
                 lambda: aiosqlite.connect(self._address, uri=True, isolation_level=None)
             )
+            scanner = Scanner(connection, call, self._translated)
             try:
-                scanner = Scanner(connection, call, self._translated)
                 await scanner.all("PRAGMA read_uncommitted = ON")
                 yield scanner
             finally:
                 with anyio.CancelScope(shield=True):  # it has a thread, which must end
+                    await scanner.close()
                     await call(connection.close)
 
     @contextmanager
@@ -198,6 +201,8 @@ class Connection:
         """Errors of the driver as those that the layers above know."""
         try:
             yield
+        except UnicodeDecodeError as error:  # the driver's, for text that is none
+            raise IndexDamaged(self._path, str(error)) from error
         except sqlite3.DatabaseError as error:
             translated = _as_known_error(error, self._path)
             if translated is error:
@@ -238,7 +243,10 @@ class Connection:
 
 
 class Scanner:
-    """Long reads that never hold up the loop; each call takes some 0.2 ms under trio."""
+    """Long reads that never hold up the loop; each call takes some 0.2 ms under trio.
+
+    ``_cursors``: of scans under way, which would keep the WAL from being reused.
+    """
 
     def __init__(
         self,
@@ -249,6 +257,7 @@ class Scanner:
         self._connection = connection
         self._call = call
         self._translated = translated
+        self._cursors: set[aiosqlite.Cursor] = set()
 
     async def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """All rows of a query whose result is small."""
@@ -256,22 +265,59 @@ class Scanner:
             rows = await self._call(lambda: self._connection.execute_fetchall(sql, parameters))
         return list(rows)
 
-    async def batches(
+    def batches(
         self, sql: str, parameters: Sequence[object] = (), rows: int = SCAN_BATCH_ROWS
-    ) -> AsyncIterator[list[Row]]:
+    ) -> "Batches":
         """The result in lists of up to ``rows``, in bounded memory."""
+        return Batches(self, sql, parameters, rows)
+
+    async def start(self, sql: str, parameters: Sequence[object]) -> aiosqlite.Cursor:
+        """A query under way, for ``fetch``."""
         with self._translated():
-            cursor = await self._call(lambda: self._connection.execute(sql, parameters))
-        try:
-            while True:
-                with self._translated():
-                    batch = list(await self._call(lambda: cursor.fetchmany(rows)))
-                if not batch:
-                    break
-                yield batch
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._call(cursor.close)
+            cursor: aiosqlite.Cursor = await self._call(
+                lambda: self._connection.execute(sql, parameters)
+            )
+        self._cursors.add(cursor)
+        return cursor
+
+    async def fetch(self, cursor: aiosqlite.Cursor, rows: int) -> list[Row]:
+        """The next ``rows``; none at the end, which closes the cursor."""
+        with self._translated():
+            batch = list(await self._call(lambda: cursor.fetchmany(rows)))
+        if not batch:
+            await self._release(cursor)
+        return batch
+
+    async def _release(self, cursor: aiosqlite.Cursor) -> None:
+        self._cursors.discard(cursor)
+        with anyio.CancelScope(shield=True):
+            await self._call(cursor.close)
+
+    async def close(self) -> None:
+        """End the scans that were abandoned."""
+        for cursor in list(self._cursors):
+            await self._release(cursor)
+
+
+class Batches:
+    """An iterator, not a generator: one that is abandoned leaves nothing to the collector."""
+
+    def __init__(self, scanner: Scanner, sql: str, parameters: Sequence[object], rows: int) -> None:
+        self._scanner = scanner
+        self._query = (sql, parameters)
+        self._rows = rows
+        self._cursor: aiosqlite.Cursor | None = None
+
+    def __aiter__(self) -> "Batches":
+        return self
+
+    async def __anext__(self) -> list[Row]:
+        if self._cursor is None:
+            self._cursor = await self._scanner.start(*self._query)
+        batch = await self._scanner.fetch(self._cursor, self._rows)
+        if not batch:
+            raise StopAsyncIteration
+        return batch
 
 
 def _as_known_error(error: sqlite3.DatabaseError, path: Path | None) -> Exception:

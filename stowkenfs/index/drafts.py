@@ -36,6 +36,11 @@ class DraftTable:
         row = self._connection.one("SELECT generation FROM draft WHERE ino = ?", (ino,))
         return int(row[0]) if row else None
 
+    def last_generation(self) -> int:
+        """The highest generation of all drafts."""
+        row = self._connection.one("SELECT max(generation) FROM draft")
+        return int((row and row[0]) or 0)
+
     def regions(self, ino: InodeNo) -> list[Region]:
         rows = self._connection.all(
             "SELECT start, file_start, length, spool FROM draft_region"

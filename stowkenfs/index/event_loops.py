@@ -30,6 +30,12 @@ async def asyncio_from_here() -> AsyncIterator[Call[Any]]:
         result: T = await trio_asyncio.aio_as_trio(awaited)(make)
         return result
 
+    failure: Exception | None = None
     # Loops nest: one is made for this use and ends with it, whatever the caller runs.
     async with trio_asyncio.open_loop():
-        yield call_through
+        try:
+            yield call_through
+        except Exception as error:  # noqa: BLE001 - the loop's nursery would wrap it in a group
+            failure = error
+    if failure is not None:
+        raise failure

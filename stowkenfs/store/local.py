@@ -44,7 +44,8 @@ class LocalStore:
             if not create:
                 raise
             fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-            self._new.add(pack)
+        # Even one that exists may be from a process that died before it synced the name.
+        self._new.add(pack)
         self._files[pack] = fd
         while len(self._files) > OPEN_FILES_MAX:
             os.close(self._files.popitem(last=False)[1])

@@ -28,7 +28,10 @@ PACK_BYTES_MAX = 64 << 20
 """A pack that has grown past this is not appended to any more."""
 
 ROWS_AT_ONCE = 250
-"""Index rows handled before the loop gets its turn: about a millisecond."""
+"""Index rows read before the loop gets its turn: about a millisecond."""
+
+KEYS_AT_ONCE = 50
+"""Keys written before it does: each lands on a page of its own."""
 
 ROUND_BYTES_MAX = 16 << 20
 
@@ -136,7 +139,7 @@ class Committer:
             ("template_key", [content_key(t) for t in batch.templates], known.templates),
         )
         for table, keys, found in wanted:
-            for some in _slices(keys):
+            for some in _slices(keys, ROWS_AT_ONCE):
                 found.update(self._catalogue.find_keys(table, some))
                 await anyio.lowlevel.checkpoint()
 
@@ -152,7 +155,7 @@ class Committer:
             ("segment_key", assembly.segments),
             ("template_key", assembly.templates),
         ):
-            for some in _slices(shelf.new_keys()):
+            for some in _slices(shelf.new_keys(), KEYS_AT_ONCE):
                 self._catalogue.add_keys(table, some)
                 await anyio.lowlevel.checkpoint()
 
@@ -174,6 +177,6 @@ def _placed(blocks: Sequence[PackedBlock], pack: PackNo, offset_bytes: int) -> l
     return places
 
 
-def _slices(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        yield rows[start : start + ROWS_AT_ONCE]
+def _slices(rows: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(rows), length):
+        yield rows[start : start + length]

@@ -52,7 +52,9 @@ class Message:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Message":
         known = {name: fields[name] for name in _MESSAGE_FIELDS if name in fields}
-        extra = {name: value for name, value in fields.items() if name not in _MESSAGE_FIELDS}
+        if not _are_ids(known.get("tokens")):
+            known.pop("tokens")  # a count, say: some logs have that in a field of this name
+        extra = {name: value for name, value in fields.items() if name not in known}
         return cls(**{"role": "", **known}, extra=extra)
 
 
@@ -107,6 +109,10 @@ class Conversation:
         return cls(**known, messages=[Message.from_dict(m) for m in messages], extra=extra)
 
 
+def _are_ids(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(type(one) is int for one in value))
+
+
 _MESSAGE_FIELDS = ("role", "content", "tokens", "name", "tool_call_id", "tool_calls")
 _CONVERSATION_FIELDS = ("id", "application", "model", "tokenizer", "metadata")
 
@@ -126,7 +132,7 @@ def _render(fields: Mapping[str, Any], *, ensure_ascii: bool) -> str:
 
     lines = []
     for name, value in fields.items():
-        if name == "messages" and value:
+        if name == "messages" and value and isinstance(value, list):
             messages = ",\n".join(f"    {dump(message)}" for message in value)
             lines.append(f"  {dump(name)}: [\n{messages}\n  ]")
         else:
@@ -147,8 +153,7 @@ def parse_conversation(document: bytes) -> Conversation:
     except ValueError:
         value = _parse_lines(document)
     if isinstance(value, dict):
-        messages = value.get("messages")
-        if messages is None or isinstance(messages, list):
+        if isinstance(value.get("messages", []), list):
             return Conversation.from_dict(value)
         return Conversation(extra=value)
     if isinstance(value, list):

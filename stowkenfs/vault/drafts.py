@@ -9,8 +9,9 @@ tells how far the region goes. Any other new region gets a row once its bytes ar
 
 import errno
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from stowkenfs.ids import InodeNo
@@ -21,8 +22,26 @@ from stowkenfs.vault.spools import Spools
 SPOOLED_BYTES_MAX = 128 << 10
 """A first write up to this size goes to the spool: what the kernel sends in one request."""
 
-ROTATE_LIVE_BYTES_MAX = 1 << 20
-"""A sealed draft's remaining tail up to this size moves to a new file; see ``drop``."""
+DEAD_BYTES_MAX = 4 << 20
+MOVED_BYTES_MAX = 1 << 20
+"""A file with this many sealed bytes is left, if no more than that many others are in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What is left of a draft's file, on its way to a new one."""
+
+    generation: int
+    path: Path
+    contents: list[bytes]
+
+    def write(self) -> None:
+        """Write the new file, synced: rows that refer to it may survive a power cut. Blocks."""
+        with self.path.open("wb") as file:
+            file.writelines(self.contents)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(self.path.parent)
 
 
 class Draft:
@@ -48,13 +67,18 @@ class Draft:
         self._generation = generation
         self._regions = regions
         self._fd: int | None = None
-        self._file_length = self._length_on_disk()
         self._tail: Region | None = None
+        on_disk = self._length_on_disk()
         for region in regions:
             if region.length is None:
-                region.length = max(self._file_length - region.file_start, 0)
+                region.length = max(on_disk - region.file_start, 0)
                 self._tail = region
+        # After a power cut the file may be shorter than its rows say: nothing new goes there.
+        ends = (r.file_start + (r.length or 0) for r in regions if not r.spool)
+        self._file_length = max(on_disk, *ends, 0)
         self._starts = [region.start for region in regions]
+        if self._tail is not None and not self._tail.length:
+            self._keep([(0, self.end)])
 
     # Files
 
@@ -165,7 +189,7 @@ class Draft:
         """
         tail, end = self._tail, start + len(content)
         if tail is not None and start == tail.start + (tail.length or 0):
-            following = bisect_right(self._starts, start)
+            following = bisect_left(self._starts, start)
             if following == len(self._starts) or self._starts[following] >= end:
                 self._append(content)
                 tail.length = (tail.length or 0) + len(content)
@@ -243,14 +267,19 @@ class Draft:
     def drop(self, start: int, end: int) -> None:
         """Forget ``start`` to ``end``, which are records now.
 
-        A short rest moves to a new file, so that the file of a log that is always open
-        does not grow for ever; ``discard_file`` removes the old one when that is safe.
+        The bytes stay in the file until it is left, see ``has_outgrown``, or removed.
         """
         self._keep([(0, start), (end, self.end)])
 
     def _keep(self, ranges: list[tuple[int, int]]) -> None:
         before = self._spools_used()
-        kept = [piece for low, high in ranges if high > low for piece in self._pieces(low, high)]
+        kept = [
+            piece
+            for low, high in ranges
+            if high > low
+            for piece in self._pieces(low, high)
+            if piece.length
+        ]
         self._set_regions(kept)
         self._tail = None
         self._table.put(self._ino, self._generation, kept)
@@ -260,25 +289,34 @@ class Draft:
         self._regions = regions
         self._starts = [region.start for region in regions]
 
-    def rotate(self) -> Path | None:
-        """Move a short rest to a file of its own; the path of the old file, else None.
+    @property
+    def has_outgrown(self) -> bool:
+        """Whether the own file is mostly dead, and what is left of it short."""
+        live = sum(region.length or 0 for region in self._own())
+        return live <= MOVED_BYTES_MAX and self._file_length - live >= DEAD_BYTES_MAX
 
-        Inside the caller's transaction. The old file must stay until the transaction is
-        synced.
+    def _own(self) -> list[Region]:
+        return [region for region in self._regions if not region.spool]
+
+    def begin_move(self) -> "Move":
+        """The rest of the own file, to be written to a new one with ``Move.write``."""
+        generation = self._spools.next_generation()
+        path = draft_path(self._directory, self._ino, generation)
+        return Move(generation, path, [self._content(region) for region in self._own()])
+
+    def finish_move(self, move: "Move") -> Path:
+        """Use the new file, which is synced; the old one's path, stale when this is synced.
+
+        Only if nothing was written since ``begin_move``. Inside the caller's transaction.
         """
-        own = [region for region in self._regions if not region.spool]
-        live = sum(region.length or 0 for region in own)
-        if live == self._file_length or live > ROTATE_LIVE_BYTES_MAX:
-            return None
-        content = [self._content(region) for region in own]
         old = self._path
         self.release_file()
-        self._generation += 1
-        self._path.unlink(missing_ok=True)  # of a transaction that was rolled back
+        self._generation = move.generation
         self._file_length = 0
-        for region, piece in zip(own, content, strict=True):
+        for region, content in zip(self._own(), move.contents, strict=True):
             region.file_start = self._file_length
-            self._append(piece)
+            self._file_length += len(content)
+        self._tail = None
         self._table.put(self._ino, self._generation, self._regions)
         return old
 
@@ -317,7 +355,7 @@ def parse_draft_name(name: str) -> tuple[InodeNo, int] | None:
 
 def new_draft(directory: Path, table: DraftTable, spools: Spools, ino: InodeNo) -> Draft:
     """An empty draft; it has a row and no file yet."""
-    generation = (table.generation(ino) or 0) + 1
+    generation = spools.next_generation()
     table.put(ino, generation, [])
     return Draft(directory, table, spools, ino, generation, [])
 

@@ -96,6 +96,25 @@ class FileTable:
         self._stale: list[Path] = []
         self.on_draft: Callable[[InodeNo], None] = lambda _: None
         self.is_looked_up: Callable[[InodeNo], bool] = lambda _: False
+        connection.on_rollback(self._reload)
+
+    def _reload(self) -> None:
+        """After a rollback, which only failing disks cause: be what the index says again."""
+        self._stale.clear()  # it may name files that are needed; others go at the next opening
+        if self._spools is not None:
+            self._spools.reload()
+        for ino, live in self._live.items():
+            row = self._inodes.get(ino)
+            if row is None:
+                continue
+            if live.draft is not None:
+                live.draft.release_file()
+            live.draft = self._load_draft(ino)
+            row.size = max(row.size, live.draft.end if live.draft else 0)
+            row.mtime_ns = max(row.mtime_ns, live.inode.mtime_ns)
+            for name in Inode.__slots__:
+                setattr(live.inode, name, getattr(row, name))
+            live.unsettled = True
 
     # Who uses what
 
@@ -217,6 +236,8 @@ class FileTable:
     def write(self, ino: InodeNo, start: int, content: bytes) -> int:
         """Put ``content`` at ``start``; safe from the daemon's death on return."""
         live = self._live[ino]
+        if not content:
+            return 0
         if start + len(content) > FILE_BYTES_MAX:
             raise FileTooLarge(f"a file ends at byte {FILE_BYTES_MAX}")
         live.note_change(start)
@@ -260,12 +281,30 @@ class FileTable:
         self._catalogue.cut_extents(live.inode.ino, size)
         if live.draft is not None:
             live.draft.truncate(size)
-            self._rotate(live.draft)
+            self._let_go_if_empty(live, live.draft)
 
-    def _rotate(self, draft: Draft) -> None:
-        old = draft.rotate()
-        if old is not None:
-            self._stale.append(old)
+    def _let_go_if_empty(self, live: LiveFile, draft: Draft) -> None:
+        if draft.is_empty:
+            self._stale.append(draft.forget())
+            live.draft = None
+
+    async def leave_outgrown(self, live: LiveFile) -> None:
+        """Move the short rest of a draft whose file is mostly sealed to a new file.
+
+        So the file of a log that is always open does not grow for ever. A write meanwhile
+        leaves everything as it is, for the next time.
+        """
+        draft = live.draft
+        if draft is None or not draft.has_outgrown:
+            return
+        live.changed_from = None
+        move = draft.begin_move()
+        await anyio.to_thread.run_sync(move.write)
+        if live.draft is not draft or live.changed_from is not None:
+            self._stale.append(move.path)
+            return
+        with self._connection.transaction():
+            self._stale.append(draft.finish_move(move))
 
     def sealed(self, live: LiveFile, start: int, end: int, extents: list[Extent]) -> None:
         """Records hold ``start`` to ``end`` now: they replace the draft's bytes there."""
@@ -275,11 +314,7 @@ class FileTable:
             if live.draft is None:
                 return
             live.draft.drop(start, end)
-            if live.draft.is_empty:
-                self._stale.append(live.draft.forget())
-                live.draft = None
-            else:
-                self._rotate(live.draft)
+            self._let_go_if_empty(live, live.draft)
             self.settle(live)
 
     # Reading

@@ -120,12 +120,22 @@ def conversation_segments(document: bytes) -> tuple[ConversationSegment, ...]:
     """Every payload of a conversation as tokens, in document order.
 
     Tokenizing is deterministic, so these are the ids that are stored for long payloads.
+    Arrays with numbers that are no ids (uint32) are left out.
     """
     judged = about(document[:HEAD_BYTES])
     return tuple(
         _segment(turn, judged.vocabulary, judged.ids_vocabulary)
-        for turn in turns(parse(document.decode("utf-8", "surrogatepass")))
+        for turn in turns(parse(_text_of(document)))
+        if turn.token_ids is None or all(0 <= one < 1 << 32 for one in turn.token_ids)
     )
+
+
+def _text_of(document: bytes) -> str:
+    """JSON may be in UTF-8, UTF-16 or UTF-32."""
+    try:
+        return document.decode(json.detect_encoding(document), "surrogatepass")
+    except UnicodeDecodeError:
+        return document.decode("utf-8", "replace")
 
 
 def _segment(turn: Turn, vocabulary: Vocabulary, ids_vocabulary: Vocabulary) -> ConversationSegment:

@@ -71,5 +71,9 @@ class Leader(Generic[T, R]):
             for member in members:
                 member.error, member.done = error, True
             return
+        except BaseException:
+            for member in members:  # the process is ending; nobody waits for a round to come
+                member.error, member.done = RuntimeError("the round was interrupted"), True
+            raise
         for member, result in zip(members, results, strict=True):
             member.result, member.done = result, True

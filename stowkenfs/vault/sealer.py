@@ -7,6 +7,7 @@ meanwhile: then the draft stays and the file is sealed later.
 
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,7 +103,10 @@ class Sealer:
         """Seal what is due, for ever."""
         while True:
             await anyio.sleep(min(max(self._after_ns / NANOSECONDS / 2, 0.01), 1.0))
-            await self._files.settle_all()
+            try:
+                await self._files.settle_all()
+            except OSError:
+                log.exception("sizes and times are not in the index yet; it is tried again")
             await self.seal_due()
 
     async def seal_due(self, *, everything: bool = False) -> None:
@@ -147,7 +151,15 @@ class Sealer:
 
     async def _run_group(self, group: Sequence[InodeNo], token: object) -> None:
         try:
-            await self._seal_group([ino for ino in group if ino in self._due])
+            # One that another call is sealing now has changed since, and stays due.
+            await self._seal_group(
+                [ino for ino in group if ino in self._due and ino not in self._sealing]
+            )
+        except Exception as error:  # drafts are safe, and the mount lives on
+            if not isinstance(error, OSError):
+                log.exception("sealing failed unexpectedly; please report this")
+            for ino in group:
+                self._postpone(ino, error)
         finally:
             self._side_by_side.release_on_behalf_of(token)
 
@@ -156,14 +168,16 @@ class Sealer:
             del self._due[ino]
             self._sealing.add(ino)
         pending: list[_Range] = []
-        held: list[InodeNo] = []
-        try:
+        in_use: list[LiveFile] = []
+        with ExitStack() as held:
+            held.callback(self._sealing.difference_update, group)
             for ino in group:
                 try:
                     live = self._files.acquire(ino, writing=False)
                 except NotFound:
                     continue
-                held.append(ino)
+                held.callback(self._files.release, ino, writing=False)
+                in_use.append(live)
                 live.changed_from = None
                 try:
                     async for part in self._ranges(ino, live):
@@ -175,10 +189,8 @@ class Sealer:
                     self._postpone(ino, error)
             if pending:
                 await self._store(pending)
-        finally:
-            for ino in held:
-                self._files.release(ino, writing=False)
-            self._sealing.difference_update(group)
+            for live in in_use:
+                await self._files.leave_outgrown(live)
 
     def _postpone(self, ino: InodeNo, error: Exception) -> None:
         log.error("file %s stays a draft for now: %s", self._name(ino), error)
@@ -272,8 +284,11 @@ class Sealer:
         """Remove draft files that nothing refers to, once that is durable."""
         stale = self._files.take_stale()
         if stale:
-            await self._committer.sync()
-            await anyio.to_thread.run_sync(_remove, stale)
+            try:
+                await self._committer.sync()
+                await anyio.to_thread.run_sync(_remove, stale)
+            except OSError:
+                log.exception("sealed drafts are not removed before the next opening")
 
 
 def extents_of(start: int, runs: Sequence[Sequence[Run]]) -> list[Extent]:

@@ -23,7 +23,7 @@ _PREFIX = "spool-"
 
 
 class Spools:
-    """The spools of one vault. Event loop's thread.
+    """The spools of one vault, and numbers for the other files. Event loop's thread.
 
     ``_references`` counts drafts by spool; ``_files`` has a descriptor for each spool in
     use, of which there is one for every SPOOL_BYTES_MAX of small drafts.
@@ -31,12 +31,28 @@ class Spools:
 
     def __init__(self, directory: Path, table: DraftTable) -> None:
         self._directory = directory
+        self._table = table
         self._references: Counter[int] = Counter(table.spool_references())
         self._files: dict[int, int] = {}
         self._stale: list[Path] = []
         # Never append behind what a crash left: its end may be half a write.
         self._current = max(self._references, default=0)
         self._length = SPOOL_BYTES_MAX
+        self._generation = table.last_generation()
+
+    def reload(self) -> None:
+        """After a rollback: count anew, and keep files that may be referred to after all."""
+        self._references = Counter(self._table.spool_references())
+        self._stale.clear()
+
+    def next_generation(self) -> int:
+        """A number for a draft's own file that no file under ``drafts/`` has.
+
+        Files are removed some time after their rows, so a draft that follows another one of
+        the same inode must not take its name.
+        """
+        self._generation += 1
+        return self._generation
 
     def path(self, spool: int) -> Path:
         return self._directory / f"{_PREFIX}{spool:x}"

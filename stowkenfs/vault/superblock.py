@@ -38,7 +38,7 @@ class Superblock:
         if hashlib.sha256(fields).digest()[:_CHECKSUM_BYTES] != checksum:
             raise SuperblockCorrupt("the superblock is damaged: its checksum does not match")
         _, version, vault_id, created_ns = _FIELDS.unpack(fields)
-        if version > FORMAT_VERSION:
+        if not 1 <= version <= FORMAT_VERSION:
             raise UnknownFormat(version, FORMAT_VERSION)
         return cls(uuid.UUID(bytes=vault_id), created_ns, version)
 

@@ -25,6 +25,12 @@ from stowkenfs.vault.files import Clock, FileTable
 NAME_BYTES_MAX = 255
 TARGET_BYTES_MAX = 4095
 LINKS_MAX = 65000
+TIME_NS_MAX = (1 << 63) - 1
+"""The year 2262; times outside the index's integers become the nearest within, as on XFS."""
+
+
+def _kept_time(time_ns: int) -> int:
+    return max(-TIME_NS_MAX, min(time_ns, TIME_NS_MAX))
 
 
 def check_name(name: bytes) -> bytes:
@@ -240,11 +246,15 @@ class Tree:
         is_directory = stat.S_ISDIR(inode.mode)
         if is_directory:
             self._check_not_below(inode.ino, new_parent)
+        if victim is not None:
+            self._check_replaceable(victim, new_name, is_directory=is_directory)
         now = self._clock()
         with self._connection.transaction():
-            if victim is not None:
-                self._remove_victim(victim, new_name, is_directory=is_directory, now=now)
-                target.nlink -= stat.S_ISDIR(victim.mode)
+            if victim is not None and is_directory:
+                self._inodes.delete(victim.ino)
+                target.nlink -= 1
+            elif victim is not None:
+                self._drop_name(victim, now)
             self._inodes.unlink(parent, name)
             self._inodes.link(new_parent, new_name, inode.ino)
             if is_directory:
@@ -257,14 +267,11 @@ class Tree:
                 self._touch(source, now, links=-int(is_directory))
                 self._touch(target, now, links=int(is_directory))
 
-    def _remove_victim(self, victim: Inode, name: bytes, *, is_directory: bool, now: int) -> None:
+    def _check_replaceable(self, victim: Inode, name: bytes, *, is_directory: bool) -> None:
         if is_directory:
             self._check_removable(victim, name)
-            self._inodes.delete(victim.ino)
         elif stat.S_ISDIR(victim.mode):
             raise IsADirectory(f"{name!r} is a directory")
-        else:
-            self._drop_name(victim, now)
 
     def exchange(self, parent: InodeNo, name: bytes, new_parent: InodeNo, new_name: bytes) -> None:
         """Swap what two names stand for."""
@@ -319,8 +326,8 @@ class Tree:
             inode.mode = stat.S_IFMT(inode.mode) | stat.S_IMODE(mode)
         inode.uid = inode.uid if uid is None else uid
         inode.gid = inode.gid if gid is None else gid
-        inode.atime_ns = inode.atime_ns if atime_ns is None else atime_ns
-        inode.mtime_ns = inode.mtime_ns if mtime_ns is None else mtime_ns
+        inode.atime_ns = inode.atime_ns if atime_ns is None else _kept_time(atime_ns)
+        inode.mtime_ns = inode.mtime_ns if mtime_ns is None else _kept_time(mtime_ns)
         inode.ctime_ns = self._clock()
         self._inodes.update(inode)
         return inode

@@ -16,7 +16,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from stowkenfs.documents.split import Splitter
-from stowkenfs.errors import ConversationNotFound, IsADirectory, TreeError
+from stowkenfs.errors import ConversationNotFound, IndexDamaged, IsADirectory, TreeError
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.changes import ChangeLog
@@ -51,6 +51,7 @@ from stowkenfs.vault.verify import Progress, VerifyReport, verify_vault
 log = logging.getLogger(__name__)
 
 CHANGES_AT_ONCE = 500
+CHANGE_PAGES_AT_ONCE = 20
 READ_BYTES = 1 << 20
 TIDY_SECONDS = 2.0
 
@@ -92,6 +93,7 @@ class Vault:
         self._catalogue = Catalogue(connection)
         self._inodes = InodeTable(connection)
         self._changes = ChangeLog(connection, self._inodes)
+        self._namespace_lock = anyio.Lock()
         self.reader = Reader(
             store,
             self._catalogue,
@@ -135,25 +137,26 @@ class Vault:
     ) -> AsyncIterator["Vault"]:
         """The vault in a directory, made there if it is absent or empty; locked until the end.
 
-        Raises NotAVault, UnknownFormat, SuperblockCorrupt, or VaultLocked, which says by whom.
+        Raises NotAVault, UnknownFormat, SuperblockCorrupt, IndexDamaged, or VaultLocked, which
+        says by whom.
         """
         config = config or VaultConfig()
-        directory = Path(path)
+        directory = Path(path).absolute()  # the process may change its directory later
         lock = await anyio.to_thread.run_sync(_prepare, directory, config, clock)
         try:
             store = LocalStore(directory / "packs")
-            connection = Connection(directory / "index.db")
+            connection = _open_index(directory / "index.db", store)
             vault = cls(connection, store, config, directory, clock)
             vault._lock = lock
             try:
                 vault._recover(store)
                 yield vault
             finally:
-                with anyio.CancelScope(shield=True):
+                with anyio.CancelScope(shield=True), contextlib.ExitStack() as closing:
+                    closing.callback(connection.close)
+                    closing.callback(store.close)
+                    closing.callback(vault.files.close)
                     await vault._finish()
-                    vault.files.close()
-                    await anyio.to_thread.run_sync(store.close)
-                    connection.close()
         finally:
             lock.release()
 
@@ -212,10 +215,28 @@ class Vault:
 
     async def write_namespace(self) -> None:
         """Write what changed in the tree into the packs, from which the index can be rebuilt."""
-        while changes := self._changes.page(CHANGES_AT_ONCE):
-            payload, entries = encode_changes(change for change, _ in changes)
-            await self._committer.store_namespace(payload, entries)
-            self._changes.settle(changes)
+        while await self._write_changes():
+            pass
+
+    async def _write_changes(self) -> bool:
+        """Write one block of changes; whether there were any."""
+        async with self._namespace_lock:  # two at once could settle what neither has written
+            changes = self._changes.page(CHANGES_AT_ONCE)
+            if changes:
+                payload, entries = encode_changes(change for change, _ in changes)
+                await self._committer.store_namespace(payload, entries)
+                self._changes.settle(changes)
+            return bool(changes)
+
+    @property
+    def index_log_bytes(self) -> int:
+        """Length of the index's WAL, which grows as long as writes go on without a pause."""
+        return self._connection.wal_bytes()
+
+    async def shorten_index_log(self) -> None:
+        """Make the WAL start anew with the next write, if none comes before this returns."""
+        await self.sync()
+        await anyio.to_thread.run_sync(self._connection.checkpoint)
 
     async def tidy(self) -> None:
         """Background work of a long-lived vault: seal, note names, keep the WAL short."""
@@ -227,11 +248,12 @@ class Vault:
 
     async def _tidy_once(self) -> None:
         try:
-            if not self.sealer.waiting:
-                await self.write_namespace()
-            if self._connection.wal_bytes() > CHECKPOINT_BYTES:
-                await self.sync()
-                await anyio.to_thread.run_sync(self._connection.checkpoint)
+            # While writes go on there are always changes; the WAL must get its turn.
+            for _ in range(CHANGE_PAGES_AT_ONCE):
+                if self.sealer.waiting or not await self._write_changes():
+                    break
+            if self.index_log_bytes > CHECKPOINT_BYTES:
+                await self.shorten_index_log()
         except OSError:
             log.exception("background work failed; it is tried again")
 
@@ -330,14 +352,14 @@ class Vault:
         extents = await self.store_content(content)
         parent = self.make_directories(path.rpartition(b"/")[0])
         name = path.rpartition(b"/")[2]
+        inode = self.tree.lookup(parent, name)
+        if inode is not None and not stat.S_ISREG(inode.mode):
+            raise IsADirectory(f"{path!r} is there already and is no file")
         with self._connection.transaction():
-            inode = self.tree.lookup(parent, name)
             if inode is None:
                 inode = self.tree.create(
                     parent, name, stat.S_IFREG | mode, os.getuid(), os.getgid()
                 )
-            elif not stat.S_ISREG(inode.mode):
-                raise IsADirectory(f"{path!r} is there already and is no file")
             self.place(inode.ino, len(content), extents, mtime_ns=mtime_ns)
             self._inodes.name_conversation(inode.ino, judged.names)
         return inode.ino
@@ -436,6 +458,7 @@ class Vault:
 
     async def stats(self) -> VaultStats:
         """Totals of the vault."""
+        await self.files.settle_all()
         return await collect_stats(self._connection, self.directory)
 
     async def verify(self, progress: Progress = lambda _done, _total: None) -> VerifyReport:
@@ -460,3 +483,16 @@ def _prepare(directory: Path, config: VaultConfig, clock: Clock) -> VaultLock:
         lock.release()
         raise
     return lock
+
+
+def _open_index(path: Path, store: LocalStore) -> Connection:
+    """The index; where packs are and it is not, recovery would take them for leftovers."""
+    has_packs = any(length for _, length in store.packs())
+    if has_packs and not path.exists():
+        raise IndexDamaged(path, "it is not there")
+    connection = Connection(path)
+    if has_packs and connection.is_new:
+        connection.close()
+        path.unlink()  # made just now; the next opening must not believe it
+        raise IndexDamaged(path, "it is empty")
+    return connection

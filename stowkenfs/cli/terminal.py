@@ -1,0 +1,68 @@
+"""Showing how far a long command is: a bar on a terminal, else a line now and then."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LINE_SECONDS = 10.0
+
+Show = Callable[[int, int | None, str], None]
+"""``show(done_bytes, total_bytes or None, what)``; cheap enough to be called for each file."""
+
+
+@contextmanager
+def shown_progress(title: str, *, quiet: bool) -> Iterator[Show]:
+    """Progress on stderr, unless ``quiet``."""
+    if quiet:
+        yield lambda _done, _total, _what: None
+    elif sys.stderr.isatty():
+        with _bar(title) as show:
+            yield show
+    else:
+        yield _Lines(title).show
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=None, what="")
+
+        def show(done: int, total: int | None, what: str) -> None:
+            progress.update(task, completed=done, total=total, what=what)
+
+        yield show
+
+
+class _Lines:
+    """``_next``: when another line is due."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._next = time.monotonic() + LINE_SECONDS
+
+    def show(self, done: int, total: int | None, what: str) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + LINE_SECONDS
+        of = f" of {total / (1 << 20):.1f}" if total else ""
+        line = f"{self._title}: {done / (1 << 20):.1f}{of} MiB {what}"
+        print(line.rstrip(), file=sys.stderr, flush=True)

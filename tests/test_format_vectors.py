@@ -1,0 +1,408 @@
+"""tests/vectors both ways, and docs/FORMAT.md, which prints them.
+
+What a vector says is compared with the code and, where bytes are read, with the second
+reader. Encoding is compared byte by byte but for zstd, whose releases may differ.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+
+from stowkenfs import errors
+from stowkenfs.documents.body import BodyValue, References, decode_body, encode_body, render_body
+from stowkenfs.documents.values import Style
+from stowkenfs.frames.address import segment_hash, segment_key
+from stowkenfs.frames.token_table import NAMES, parse_table, render_table, token_table
+from stowkenfs.ids import InodeNo, PackNo, SegmentNo, SegmentType, Vocabulary
+from stowkenfs.index.catalogue import Extent
+from stowkenfs.index.changes import Change, DentryChange, InodeChange
+from stowkenfs.index.connection import Connection
+from stowkenfs.index.drafts import DraftTable
+from stowkenfs.index.inodes import Inode
+from stowkenfs.store.block import Block, BlockCodec, BlockKind, decode_block, encode_block
+from stowkenfs.varint import append_varint, read_varint, unzigzag, zigzag
+from stowkenfs.vault.conversation import Conversation, parse_conversation, render_conversation
+from stowkenfs.vault.drafts import draft_path, parse_draft_name
+from stowkenfs.vault.namespace import Statement, decode_changes, encode_changes
+from stowkenfs.vault.payloads import (
+    content_key,
+    decode_records,
+    decode_segments,
+    decode_templates,
+    encode_records,
+    encode_segments,
+    encode_templates,
+)
+from stowkenfs.vault.spools import Spools
+from stowkenfs.vault.superblock import Superblock, write_superblock
+from stowkenfs.vault.vault import Vault
+from tests import second_reader
+
+Vector = dict[str, Any]
+
+FOLDER = Path(__file__).parent / "vectors"
+FORMAT = (Path(__file__).parent.parent / "docs" / "FORMAT.md").read_text()
+VECTORS: dict[str, Vector] = {
+    path.relative_to(FOLDER).with_suffix("").as_posix(): json.loads(path.read_text())
+    for path in sorted(FOLDER.glob("*/*.json"))
+}
+TINY_BLOCKS = ("template", "segment", "record", "namespace")
+EXAMPLES = re.findall(r"^```hex ([\w/-]+)\n(.*?)^```$", FORMAT, re.DOTALL | re.MULTILINE)
+
+
+def vectors(*structures: str, bad: bool = False) -> pytest.MarkDecorator:
+    """Parametrizes over the vectors of ``structures`` that decode, or those that must not."""
+    names = [
+        name
+        for name, vector in VECTORS.items()
+        if name.partition("/")[0] in structures and ("error" in vector) == bad
+    ]
+    assert names
+    return pytest.mark.parametrize("vector", [VECTORS[name] for name in names], ids=names)
+
+
+def content_of(vector: Vector) -> bytes:
+    return bytes.fromhex(vector["hex"])
+
+
+# FORMAT.md
+
+
+@pytest.mark.parametrize(("name", "shown"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_an_example_in_the_document_is_its_vector(name, shown):
+    """Bytes to the left of a semicolon, what they mean to the right of it."""
+    written = bytes.fromhex("".join(line.partition(";")[0] for line in shown.splitlines()))
+    vector = VECTORS[name]
+    assert written.hex() == vector.get("hex", vector.get("frame"))
+
+
+def test_the_document_shows_each_structure():
+    shown = {name.partition("/")[0] for name, _ in EXAMPLES}
+    assert shown == {
+        "superblock", "block", "payload", "body", "namespace", "frames", "token-table", "tiny",
+    }  # fmt: skip
+    assert len({name for name, _ in EXAMPLES}) == len(EXAMPLES)
+
+
+def test_the_document_names_the_tables_and_columns_of_the_index(tmp_path):
+    connection = Connection(tmp_path / "index.db")
+    try:
+        there = {
+            table: [row[1] for row in connection.all(f"PRAGMA table_info({table})")]
+            for (table,) in connection.all("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        }
+    finally:
+        connection.close()
+    section = FORMAT.partition("\n## Index")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)
+    assert {table: re.findall(r"`(\w+)`", columns) for table, columns in rows} == there
+
+
+def test_the_document_names_the_token_tables():
+    for vocabulary, name in NAMES.items():
+        row = f"| `{vocabulary.name}` | `{name.file}` | {name.ids} | {name.ordinary} |"
+        assert row in FORMAT
+        assert name.sha256 in FORMAT
+
+
+# Superblock
+
+
+@vectors("superblock")
+def test_superblock(vector):
+    expected = Superblock(uuid.UUID(vector["vault_id"]), vector["created_ns"], vector["version"])
+    assert Superblock.decode(content_of(vector)) == expected
+    assert expected.encode() == content_of(vector)
+    read = second_reader.read_superblock(content_of(vector))
+    assert read == (uuid.UUID(vector["vault_id"]).bytes, vector["created_ns"])
+
+
+@vectors("superblock", bad=True)
+def test_a_superblock_that_is_refused(vector):
+    with pytest.raises(getattr(errors, vector["error"])) as caught:
+        Superblock.decode(content_of(vector))
+    if vector["error"] == "UnknownFormat":
+        assert f"version {vector['version']}" in str(caught.value)
+
+
+# Blocks
+
+
+@vectors("block")
+def test_block(vector):
+    check_block(vector)
+
+
+@pytest.mark.parametrize("name", TINY_BLOCKS)
+def test_block_of_the_worked_example(name):
+    check_block(VECTORS[f"tiny/{name}-block"])
+
+
+def check_block(vector: Vector) -> None:
+    block = Block(
+        BlockKind[vector["kind"]],
+        vector["first"],
+        vector["count"],
+        bytes.fromhex(vector["payload"]),
+    )
+    content = content_of(vector)
+    assert decode_block(content, PackNo(1), 0) == block
+    codec = BlockCodec[vector["codec"]]
+    encoded = encode_block(block, level=None if codec is BlockCodec.STORED else 6)
+    assert encoded[5] == codec
+    assert decode_block(encoded, PackNo(1), 0) == block
+    if codec is BlockCodec.STORED:
+        assert encoded == content
+    [(kind, first, count, payload)] = second_reader.blocks_of(content)
+    assert (kind, first, count, payload) == (block.kind, block.first, block.count, block.payload)
+
+
+@vectors("block", bad=True)
+def test_a_block_that_is_refused(vector):
+    with pytest.raises(getattr(errors, vector["error"])):
+        decode_block(content_of(vector), PackNo(1), 0)
+
+
+# Payloads
+
+
+@vectors("payload")
+def test_payload(vector):
+    content, count, items = content_of(vector), vector["count"], vector["items"]
+    if vector["kind"] == "RECORDS":
+        records = decode_records(content, count)
+        found: list[Any] = [
+            {"length_bytes": length, "key": int(key), "body": records.bodies[at].hex()}
+            for at, (length, key) in enumerate(zip(records.lengths, records.keys, strict=True))
+        ]
+        rows = [(i["length_bytes"], i["key"], bytes.fromhex(i["body"])) for i in items]
+        encoded = encode_records(rows)
+    elif vector["kind"] == "SEGMENTS":
+        segments = decode_segments(content, count)
+        found = [
+            {"key": int(key), "frame": segments.frames[at].hex()}
+            for at, key in enumerate(segments.keys)
+        ]
+        encoded = encode_segments([(i["key"], bytes.fromhex(i["frame"])) for i in items])
+    else:
+        templates = decode_templates(content, count).templates
+        found = [templates[at].hex() for at in range(count)]
+        encoded = encode_templates([bytes.fromhex(item) for item in items])
+    assert found == items
+    assert encoded == content
+
+
+# Record bodies
+
+
+def body_values(vector: Vector) -> Iterator[BodyValue]:
+    for value in vector["values"]:
+        if isinstance(value, str):
+            yield bytes.fromhex(value)
+        else:
+            yield References(
+                Style[value["style"]],
+                tuple(SegmentType[type_] for type_ in value["types"]),
+                tuple(SegmentNo(number) for number in value["segments"]),
+                bytes.fromhex(value.get("separator", "")),
+            )
+
+
+@vectors("body")
+def test_record_body(vector):
+    templates = {int(no): bytes.fromhex(t) for no, t in vector["template_contents"].items()}
+    segments = {
+        int(no): bytes.fromhex(s) if isinstance(s, str) else s
+        for no, s in vector["segment_contents"].items()
+    }
+    values = list(body_values(vector))
+    assert encode_body(vector["templates"], values) == content_of(vector)
+    body = decode_body(content_of(vector))
+    assert list(body.templates) == vector["templates"]
+    assert list(body.values) == values
+    record = render_body(body, lambda no: templates[no], lambda no, _style: segments[no])
+    assert record.hex() == vector["record"]
+    read = second_reader.render_body(
+        content_of(vector), templates, segments.__getitem__, segments.__getitem__
+    )
+    assert read.hex() == vector["record"]
+
+
+@vectors("body", bad=True)
+def test_a_record_body_that_is_refused(vector):
+    with pytest.raises(getattr(errors, vector["error"])):
+        decode_body(content_of(vector))
+
+
+def test_each_style_has_a_vector():
+    shown = {
+        value["style"]
+        for name, vector in VECTORS.items()
+        if name.startswith("body/")
+        for value in vector.get("values", ())
+        if isinstance(value, dict)
+    }
+    assert shown == {style.name for style in Style}
+
+
+# Namespace
+
+
+def change_of(statement: Vector) -> Change:
+    kind = Statement[statement["statement"]]
+    if kind in (Statement.NAME, Statement.NAME_GONE):
+        ino = InodeNo(statement["ino"]) if kind is Statement.NAME else None
+        return DentryChange(InodeNo(statement["parent"]), bytes.fromhex(statement["name"]), ino)
+    ino = InodeNo(statement["ino"])
+    if kind is Statement.INODE_GONE:
+        return InodeChange(ino, None)
+    if kind is Statement.EXTENTS:
+        extents = tuple(Extent(**extent) for extent in statement["extents"])
+        return InodeChange(ino, None, (), statement["from"], extents)
+    fields = {name: statement[name] for name in Inode.__slots__}
+    fields["mode"] = int(fields["mode"], 8)
+    fields["target"] = None if fields["target"] is None else bytes.fromhex(fields["target"])
+    xattrs = tuple((bytes.fromhex(n), bytes.fromhex(v)) for n, v in statement["xattrs"])
+    return InodeChange(ino, Inode(**fields), xattrs)
+
+
+@vectors("namespace")
+def test_namespace(vector):
+    statements = [change_of(statement) for statement in vector["statements"]]
+    assert list(decode_changes(content_of(vector))) == statements
+    changes = statements
+    if len(statements) == 2:  # an inode and its extents are one change to the encoder
+        inode, extents = statements
+        assert isinstance(inode, InodeChange)
+        assert isinstance(extents, InodeChange)
+        change = InodeChange(
+            inode.ino, inode.inode, inode.xattrs, extents.extents_from, extents.extents
+        )
+        changes = [change]
+    assert encode_changes(changes) == (content_of(vector), vector["count"])
+
+
+def test_each_statement_has_a_vector():
+    shown = {
+        statement["statement"]
+        for vector in VECTORS.values()
+        for statement in vector.get("statements", ())
+    }
+    assert shown == {statement.name for statement in Statement}
+
+
+# Small things
+
+
+def test_draft_names():
+    vector = VECTORS["draft/names"]
+    for row in vector["names"]:
+        draft = InodeNo(row["ino"]), row["generation"]
+        assert draft_path(Path("drafts"), *draft).name == row["name"]
+        assert parse_draft_name(row["name"]) == draft
+    for name in vector["others"]:
+        assert parse_draft_name(name) is None
+
+
+def test_spool_names():
+    connection = Connection(None)
+    try:
+        spools = Spools(Path("drafts"), DraftTable(connection))
+        for row in VECTORS["draft/names"]["spools"]:
+            assert spools.path(row["spool"]).name == row["name"]
+    finally:
+        connection.close()
+
+
+def test_varints():
+    for row in VECTORS["varint/values"]["values"]:
+        out, content = bytearray(), bytes.fromhex(row["hex"])
+        append_varint(out, row["value"])
+        assert out == content
+        assert read_varint(content, 0) == (row["value"], len(content))
+        assert second_reader.Bytes(content).varint() == row["value"]
+
+
+def test_zigzag():
+    for signed, unsigned in VECTORS["varint/zigzag"]["values"]:
+        assert zigzag(signed) == unsigned
+        assert unzigzag(unsigned) == signed
+
+
+def test_keys():
+    for row in VECTORS["key/content"]["values"]:
+        assert content_key(bytes.fromhex(row["content"])) == row["key"]
+    for row in VECTORS["key/segment"]["values"]:
+        hashed = segment_hash(np.array(row["ids"], np.uint32))
+        assert hashed.hex() == row["hash"]
+        assert segment_key(hashed, Vocabulary[row["vocabulary"]]) == row["key"]
+
+
+def test_token_table():
+    vector = VECTORS["token-table/example"]
+    spellings = [None if s is None else bytes.fromhex(s) for s in vector["spellings"]]
+    assert parse_table(content_of(vector)) == spellings
+    assert render_table(spellings) == content_of(vector)
+
+
+@pytest.mark.parametrize("vocabulary", NAMES)
+def test_the_second_reader_spells_as_the_first(vocabulary):
+    ours = [spelling or b"" for spelling in token_table(vocabulary).spellings.tolist()]
+    assert second_reader.spellings(vocabulary) == ours
+
+
+@vectors("conversation")
+def test_canonical_rendering_of_a_conversation(vector):
+    fields, file = vector["conversation"], vector["file"].encode()
+    conversation = Conversation.from_dict(fields)
+    assert list(conversation.to_dict()) == list(fields)
+    assert conversation.to_dict() == fields
+    assert render_conversation(conversation) == file
+    assert parse_conversation(file) == conversation
+    assert second_reader.render_conversation(fields) == file
+
+
+@vectors("frames")
+def test_the_second_reader_reads_frames(vector):
+    vocabulary, ids = second_reader.read_frame(bytes.fromhex(vector["frame"]))
+    assert vocabulary == Vocabulary[vector["vocabulary"]]
+    assert ids == vector["ids"]
+
+
+# The worked example
+
+
+def test_the_worked_example_is_what_a_vault_writes(tmp_path):
+    """The same operations give the same packs; only zstd's output may differ by its release."""
+    vector = VECTORS["superblock/v1"]
+    superblock = Superblock.decode(content_of(vector))
+    document = content_of(VECTORS["tiny/document"])
+
+    async def write() -> None:
+        async with Vault.open(tmp_path, clock=lambda: superblock.created_ns) as vault:
+            ino = await vault.write_document(b"/a.json", document)
+            for at in (1, ino):
+                vault.tree.set_attributes(InodeNo(at), uid=1000, gid=1000)
+
+    write_superblock(tmp_path, superblock)
+    anyio.run(write)
+    assert (tmp_path / "superblock").read_bytes() == content_of(vector)
+    written = list(second_reader.blocks_of((tmp_path / "packs" / "00000001.pack").read_bytes()))
+    pack = b"".join(content_of(VECTORS[f"tiny/{name}-block"]) for name in TINY_BLOCKS)
+    assert written == list(second_reader.blocks_of(pack))
+
+
+def test_the_second_reader_reads_the_worked_example():
+    pack = b"".join(content_of(VECTORS[f"tiny/{name}-block"]) for name in TINY_BLOCKS)
+    packs = second_reader.Packs([pack])
+    assert packs.tree() == {"/a.json": 2}
+    assert packs.content(2) == content_of(VECTORS["tiny/document"])
+    payload = bytes.fromhex(VECTORS["tiny/namespace-block"]["payload"])
+    assert payload == content_of(VECTORS["tiny/namespace-payload"])
