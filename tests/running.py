@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -20,3 +21,8 @@ def backend_options(backend: str) -> dict[str, Any]:
 def run(backend: str, main: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """``main`` in a new loop of ``backend``."""
     return anyio.run(main, *args, backend=backend, backend_options=backend_options(backend))
+
+
+def names_in(directory: Path) -> list[str]:
+    """What is in a directory, sorted."""
+    return sorted(path.name for path in directory.iterdir())

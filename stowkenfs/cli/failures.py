@@ -9,6 +9,7 @@ import click
 
 from stowkenfs.errors import (
     BadRequest,
+    IndexDamaged,
     JobRunning,
     NotAVault,
     StowkenError,
@@ -42,6 +43,7 @@ _CODES: dict[type[Exception], ExitCode] = {
     VaultLocked: ExitCode.IN_USE,
     NotAVault: ExitCode.UNUSABLE,
     SuperblockCorrupt: ExitCode.UNUSABLE,
+    IndexDamaged: ExitCode.UNUSABLE,
     UnknownFormat: ExitCode.UNUSABLE,
 }
 

@@ -281,6 +281,12 @@ class StowkenOperations(pyfuse3.Operations):
         ino, writing = self._open.pop(fh)
         self._files.release(ino, writing=writing)
 
+    def release_all(self) -> None:
+        """After unmounting: nobody holds a file any more, also where the kernel did not say so."""
+        while self._open:
+            _, (ino, writing) = self._open.popitem()
+            self._files.release(ino, writing=writing)
+
     @answered
     async def fsync(self, fh: int, datasync: bool) -> None:
         if not self._control.holds(fh):

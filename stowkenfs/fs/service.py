@@ -66,6 +66,7 @@ async def serve(
                 finally:
                     vault.announce(where, leaving=True)
                     pyfuse3.close(unmount=True)
+                    operations.release_all()
                 with stop:
                     await vault.sealer.seal_due(everything=True)
                 nursery.cancel_scope.cancel()

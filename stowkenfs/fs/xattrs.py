@@ -1,9 +1,11 @@
 """Extended attributes: the user's own, and what ``user.stowken.*`` tells of a file."""
 
+import errno
 import stat
 from collections.abc import Callable, Sequence
 
 from cachetools import LRUCache
+from pyfuse3 import FUSEError
 
 from stowkenfs.errors import NoSuchAttribute, NotPermitted
 from stowkenfs.ids import InodeNo
@@ -11,6 +13,9 @@ from stowkenfs.vault.inspect import DocumentSummary
 from stowkenfs.vault.vault import Vault
 
 PREFIX = b"user.stowken."
+SYSTEM_PREFIX = b"system."
+"""Access control lists: kept as mere bytes they would replace a chmod that then never comes."""
+
 SUMMARIES_MAX = 1024
 
 _SHOWN: dict[bytes, Callable[[DocumentSummary], str]] = {
@@ -54,14 +59,16 @@ class Xattrs:
         return [*self._tree.xattr_names(ino), *shown]
 
     def set(self, ino: InodeNo, name: bytes, value: bytes) -> None:
-        _check_own(name)
+        _check_settable(name)
         self._tree.set_xattr(ino, name, value, create=False, replace=False)
 
     def remove(self, ino: InodeNo, name: bytes) -> None:
-        _check_own(name)
+        _check_settable(name)
         self._tree.remove_xattr(ino, name)
 
 
-def _check_own(name: bytes) -> None:
+def _check_settable(name: bytes) -> None:
+    if name.startswith(SYSTEM_PREFIX):
+        raise FUSEError(errno.EOPNOTSUPP)
     if name.startswith(PREFIX):
         raise NotPermitted("user.stowken attributes are only to be read")

@@ -91,13 +91,6 @@ class Catalogue:
         )
         return int(row[0]) if row else 0
 
-    def totals(self) -> tuple[int, int]:
-        """Segments stored so far, and bytes in frames of them."""
-        row = self._connection.one(
-            "SELECT ifnull(sum(frames), 0), ifnull(sum(bytes), 0) FROM frame_kind"
-        )
-        return (int(row[0]), int(row[1])) if row else (0, 0)
-
     def last_pack(self) -> tuple[PackNo, int]:
         """Number and committed length of the pack being filled; (0, 0) in a new vault."""
         row = self._connection.one("SELECT pack, length FROM pack ORDER BY pack DESC LIMIT 1")

@@ -47,11 +47,11 @@ class Connection:
     Owned by the event loop's thread: ``_writer``, ``_depth``, ``_undo``.
     Guarded by ``_reader_lock``: ``_reader``.
 
-    ``is_new``: the tables were made by this opening; what was there before is lost.
-    A database that is damaged raises IndexDamaged wherever that is noticed.
+    One that is damaged raises IndexDamaged wherever that is noticed; so does opening one
+    without tables unless ``create``.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, create: bool = True) -> None:
         self._path = path
         # A URI, which escapes the characters of a path that SQLite would take for its own.
         self._address = (
@@ -64,7 +64,7 @@ class Connection:
         with ExitStack() as opened, self._translated():
             self._writer = self._connect()
             opened.callback(self._writer.close)
-            self.is_new = self._prepare()
+            self._prepare(create=create)
             self._reader = self._connect()
             opened.callback(self._reader.close)
             self._reader.execute("PRAGMA query_only = ON")
@@ -89,8 +89,8 @@ class Connection:
         connection.execute("PRAGMA read_uncommitted = ON")
         return connection
 
-    def _prepare(self) -> bool:
-        """Make the tables where there are none; whether there were none."""
+    def _prepare(self, *, create: bool) -> None:
+        """Make the tables where there are none, if there may be none."""
         writer = self._writer
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = NORMAL")
@@ -100,10 +100,11 @@ class Connection:
         (version,) = writer.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise UnknownFormat(version, VERSION)
+        if version == 0 and not create:
+            raise IndexDamaged(self._path, "it is empty")
         if version == 0:
             script = f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
             writer.executescript(script)
-        return bool(version == 0)
 
     def _open_wal(self) -> int | None:
         """The WAL's descriptor. SQLite takes its locks on other files, so closing ours is safe."""
@@ -141,6 +142,10 @@ class Connection:
         """All rows of a query with a small, bounded result. Event loop's thread only."""
         with self._translated():
             return self._writer.execute(sql, parameters).fetchall()
+
+    def damaged(self, reason: str) -> IndexDamaged:
+        """The error for rows that cannot be."""
+        return IndexDamaged(self._path, reason)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call ``undo`` after each rollback: for counters in memory that mirror rows."""

@@ -36,6 +36,26 @@ class Run:
 
 
 @dataclass(slots=True)
+class Tally:
+    """What storing something added: new segments, and bytes of frames, bodies and templates."""
+
+    segments: int = 0
+    stored_bytes: int = 0
+
+    def add(self, other: "Tally") -> None:
+        self.segments += other.segments
+        self.stored_bytes += other.stored_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """The runs of records that each job of a batch became, and what was new of it."""
+
+    runs: list[list[Run]]
+    added: Tally
+
+
+@dataclass(slots=True)
 class KnownKeys:
     """Keys of a round that the index already has, each with its number."""
 
@@ -95,15 +115,18 @@ class Assembly:
         self._record_rows: list[tuple[int, int, bytes]] = []
         self._segment_rows: list[tuple[int, bytes]] = []
         self._template_rows: list[bytes] = []
+        self._added = Tally()  # by the batch at hand
         self.frames: dict[int, tuple[int, int]] = {}  # {kind: (frames, bytes)}
 
-    def add(self, batch: EncodedBatch) -> list[list[Run]]:
-        """The runs of records that each job of ``batch`` became."""
+    def add(self, batch: EncodedBatch) -> BatchResult:
+        """Number what ``batch`` consists of."""
         numbers = _BatchNumbers(batch, self)
-        return [
+        self._added = Tally()
+        runs = [
             join_runs(Run(numbers.record(record), 1, record[0]) for record in job)
             for job in batch.records
         ]
+        return BatchResult(runs, self._added)
 
     def add_segment(self, key: int, frame: bytes) -> int:
         found = self.segments.known.get(key)
@@ -113,6 +136,7 @@ class Assembly:
         count, size = self.frames.get(kind, (0, 0))
         self.frames[kind] = (count + 1, size + len(frame))
         self._segment_rows.append((key, frame))
+        self._added.add(Tally(1, len(frame)))
         return self.segments.add(key)
 
     def add_template(self, template: bytes) -> int:
@@ -121,10 +145,12 @@ class Assembly:
         if found is not None:
             return found
         self._template_rows.append(template)
+        self._added.add(Tally(0, len(template)))
         return self.templates.add(key)
 
     def add_record(self, length_bytes: int, key: int, body: bytes) -> int:
         self._record_rows.append((length_bytes, key, body))
+        self._added.add(Tally(0, len(body)))
         return self.records.add(key)
 
     def blocks(self) -> Iterator[PackedBlock]:

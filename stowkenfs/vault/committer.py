@@ -5,7 +5,7 @@ then the rows that make them findable. A crash in between leaves bytes beyond th
 committed length, which the next opening cuts off.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from stowkenfs.index.catalogue import BlockPlace, Catalogue
 from stowkenfs.index.connection import Connection
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import Block, BlockKind, encode_block
-from stowkenfs.vault.assembly import Assembly, KnownKeys, PackedBlock, Run
+from stowkenfs.vault.assembly import Assembly, BatchResult, KnownKeys, PackedBlock
 from stowkenfs.vault.encode import EncodedBatch
 from stowkenfs.vault.leader import Leader
 from stowkenfs.vault.payloads import content_key
@@ -63,18 +63,24 @@ class Committer:
         self._catalogue = catalogue
         self._store = store
         self._level = level
-        self._leader: Leader[Submission, list[list[Run]]] = Leader(
+        self._leader: Leader[Submission, BatchResult] = Leader(
             self._round, weight_max=ROUND_BYTES_MAX
         )
         self._syncs: Leader[None, bool] = Leader(self._sync_round, weight_max=1 << 30)
 
-    async def store(self, batch: EncodedBatch, *, fresh: bool = False) -> list[list[Run]]:
+    async def store(
+        self,
+        batch: EncodedBatch,
+        *,
+        fresh: bool = False,
+        on_queued: Callable[[], None] = lambda: None,
+    ) -> BatchResult:
         """The runs of records that each job of ``batch`` became; they are readable at once.
 
         The pack is synced when this returns; the index rows are after ``sync``.
         """
         weight = sum(len(frame) for _, frame in batch.segments) + 64 * len(batch.records)
-        return await self._leader.submit(Submission(batch, fresh), weight)
+        return await self._leader.submit(Submission(batch, fresh), weight, on_queued)
 
     async def store_namespace(self, payload: bytes, entries: int) -> None:
         """Append what changed in the tree; synced when this returns."""
@@ -98,7 +104,7 @@ class Committer:
         self._store.write(pack, offset_bytes, b"".join(block.encoded for block in blocks))
         self._store.sync(pack)
 
-    async def _round(self, submissions: Sequence[Submission]) -> list[list[list[Run]]]:
+    async def _round(self, submissions: Sequence[Submission]) -> list[BatchResult]:
         known = KnownKeys()
         for submission in submissions:
             if not submission.fresh:
@@ -117,7 +123,7 @@ class Committer:
         submissions: Sequence[Submission],
         known: KnownKeys,
         numbers: dict[BlockKind, int],
-    ) -> tuple[Assembly, list[list[list[Run]]], list[PackedBlock]]:
+    ) -> tuple[Assembly, list[BatchResult], list[PackedBlock]]:
         assembly = Assembly(known, numbers, self._level)
         results = [assembly.add(submission.batch) for submission in submissions]
         blocks = list(assembly.blocks())

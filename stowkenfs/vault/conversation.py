@@ -31,7 +31,7 @@ class Message:
 
     role: str
     content: str | list[Any] | None = None
-    tokens: Sequence[int] | None = None
+    tokens: Sequence[int] | npt.NDArray[np.integer[Any]] | None = None
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: list[Any] | None = None

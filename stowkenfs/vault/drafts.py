@@ -340,6 +340,17 @@ def sync_files(files: list[int], directory: Path) -> None:
     sync_directory(directory)
 
 
+def sync_drafts(directory: Path) -> None:
+    """Return when all drafts survive a power cut. Blocks."""
+    for path in directory.iterdir():
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+    sync_directory(directory)
+
+
 def draft_path(directory: Path, ino: InodeNo, generation: int) -> Path:
     return directory / f"{ino:x}.{generation:x}"
 

@@ -1,7 +1,7 @@
 """Files in use: content as readers and writers see it, from drafts, records and holes."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.lowlevel
@@ -15,6 +15,7 @@ from stowkenfs.index.drafts import DraftTable
 from stowkenfs.index.inodes import Inode, InodeTable
 from stowkenfs.vault.drafts import Draft, load_draft, new_draft, parse_draft_name
 from stowkenfs.vault.reader import Reader
+from stowkenfs.vault.reading import Contents
 from stowkenfs.vault.spools import Spools
 
 FILE_BYTES_MAX = (1 << 63) - 1
@@ -51,21 +52,6 @@ class LiveFile:
             self.changed_from = start
 
 
-@dataclass(frozen=True, slots=True)
-class ReadPlan:
-    """Where the bytes of a range come from.
-
-    ``pieces``: ``(start, end, source)``, source None for a hole, an Extent, or bytes.
-    """
-
-    start: int
-    end: int
-    pieces: list[tuple[int, int, Extent | bytes | None]] = field(default_factory=list)
-
-    def extents(self) -> list[Extent]:
-        return [source for _, _, source in self.pieces if isinstance(source, Extent)]
-
-
 class FileTable:
     """All files in use. Event loop's thread; ``read`` alone waits.
 
@@ -86,7 +72,7 @@ class FileTable:
         self._connection = connection
         self._inodes = inodes
         self._catalogue = catalogue
-        self._reader = reader
+        self._contents = Contents(catalogue, reader)
         self._drafts = DraftTable(connection)
         self._directory = draft_directory
         self._spools = Spools(draft_directory, self._drafts) if draft_directory else None
@@ -319,52 +305,12 @@ class FileTable:
 
     # Reading
 
-    def plan(self, live: LiveFile, start: int, end: int) -> ReadPlan:
-        """Where bytes ``start`` to ``end`` (at most the size) come from; drafts are read here."""
-        end = min(end, live.inode.size)
-        plan = ReadPlan(start, max(end, start))
-        if end <= start:
-            return plan
-        at = start
-        for low, high, content in live.draft.read(start, end) if live.draft else ():
-            if low > at:
-                self._plan_sealed(plan, live.inode.ino, at, low)
-            plan.pieces.append((low, high, content))
-            at = high
-        if at < end:
-            self._plan_sealed(plan, live.inode.ino, at, end)
-        return plan
-
-    def _plan_sealed(self, plan: ReadPlan, ino: InodeNo, start: int, end: int) -> None:
-        at = start
-        for extent in self._catalogue.extents(ino, start, end):
-            if extent.start > at:
-                plan.pieces.append((at, extent.start, None))
-            low, high = max(extent.start, start), min(extent.end, end)
-            plan.pieces.append((low, high, extent))
-            at = high
-        if at < end:
-            plan.pieces.append((at, end, None))
-
     async def read(self, live: LiveFile, start: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``start``; fewer at the end of the file.
 
         Raises Corrupt when a record that holds some of them is damaged.
         """
-        plan = self.plan(live, start, start + length)
-        if self._reader.is_cached(plan.extents()):
-            return self.assemble(plan)
-        return await anyio.to_thread.run_sync(self.assemble, plan)
-
-    def assemble(self, plan: ReadPlan) -> bytes:
-        """The bytes of a plan. Any thread: drafts are in the plan, records never change."""
-        pieces = []
-        for low, high, source in plan.pieces:
-            if isinstance(source, Extent):
-                pieces.append(self._reader.read_extent(source, low, high))
-            else:
-                pieces.append(source if source is not None else bytes(high - low))
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return await self._contents.read(live.inode, live.draft, start, length)
 
     # Starting and tidying
 

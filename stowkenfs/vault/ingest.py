@@ -1,5 +1,6 @@
 """Units of documents to verified records: look up, encode, store, read back, compare."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,11 +13,14 @@ from stowkenfs.documents.split import Unit, UnitKind
 from stowkenfs.errors import Corrupt, RecordCorrupt
 from stowkenfs.ids import RecordNo, Vocabulary
 from stowkenfs.index.catalogue import Catalogue
-from stowkenfs.vault.assembly import Run
+from stowkenfs.vault.assembly import Run, Tally
 from stowkenfs.vault.committer import ROWS_AT_ONCE, Committer
 from stowkenfs.vault.encode import EncodedBatch, Job, encode_batch
+from stowkenfs.vault.leader import Turn, Turns
 from stowkenfs.vault.payloads import content_key
 from stowkenfs.vault.reader import Reader
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Piece:
 class Ingest:
     """Stores units; several callers at once encode side by side and commit together.
 
-    ``_encoders`` bounds how many batches are being encoded.
+    ``_encoders`` bounds how many batches are being encoded; ``_turns`` lines them up again.
     """
 
     def __init__(
@@ -49,27 +53,42 @@ class Ingest:
         self._workers = workers
         self._level = level
         self._encoders = anyio.CapacityLimiter(max(workers, 1))
+        self._turns = Turns()
 
-    async def store(self, pieces: Sequence[Piece]) -> list[list[Run]]:
+    async def store(self, pieces: Sequence[Piece], tally: Tally | None = None) -> list[list[Run]]:
         """Runs of records for each piece, in order: read back and compared with its bytes.
+
+        ``tally`` is added what is new.
 
         A copy that does not read back is stored again, without looking at what is there;
         then as plain bytes. Raises RecordCorrupt when even that does not read back: the
         medium returns other bytes than were written.
         """
-        runs = await self._store(pieces, fresh=False)
+        tally = tally or Tally()
+        runs = await self._store(pieces, tally, fresh=False)
         for kind in (None, UnitKind.RAW):
             bad = await anyio.to_thread.run_sync(self._differing, pieces, runs)
             if not bad:
                 return runs
             again = [pieces[at] if kind is None else _as_kind(pieces[at], kind) for at in bad]
-            for at, new in zip(bad, await self._store(again, fresh=True), strict=True):
+            for at, new in zip(bad, await self._store(again, tally, fresh=True), strict=True):
                 runs[at] = new
         if await anyio.to_thread.run_sync(self._differing, pieces, runs):
             raise RecordCorrupt("records that were just written do not read back")
         return runs
 
-    async def _store(self, pieces: Sequence[Piece], *, fresh: bool) -> list[list[Run]]:
+    async def _store(
+        self, pieces: Sequence[Piece], tally: Tally, *, fresh: bool
+    ) -> list[list[Run]]:
+        turn = self._turns.take()
+        try:
+            return await self._store_in_turn(pieces, tally, turn, fresh=fresh)
+        finally:
+            turn.over()
+
+    async def _store_in_turn(
+        self, pieces: Sequence[Piece], tally: Tally, turn: Turn, *, fresh: bool
+    ) -> list[list[Run]]:
         keys = await anyio.to_thread.run_sync(_keys, pieces)
         known = {} if fresh else await self._known(keys)
         jobs: dict[int, Job] = {}  # {key: job}: each content once
@@ -79,7 +98,10 @@ class Ingest:
         stored: dict[int, list[Run]] = {}
         if jobs:
             batch = await self._encode(list(jobs.values()))
-            stored = dict(zip(jobs, await self._committer.store(batch, fresh=fresh), strict=True))
+            await turn.wait()  # numbers in the order of the calls: the same packs each time
+            result = await self._committer.store(batch, fresh=fresh, on_queued=turn.over)
+            tally.add(result.added)
+            stored = dict(zip(jobs, result.runs, strict=True))
         return [
             stored[key] if key in stored else [Run(known[key], 1, len(piece.unit.content))]
             for key, piece in zip(keys, pieces, strict=True)
@@ -94,9 +116,12 @@ class Ingest:
 
     async def _encode(self, jobs: list[Job]) -> EncodedBatch:
         if self._workers:
-            return await anyio.to_process.run_sync(
-                encode_batch, jobs, self._level, cancellable=True, limiter=self._encoders
-            )
+            try:
+                return await anyio.to_process.run_sync(
+                    encode_batch, jobs, self._level, cancellable=True, limiter=self._encoders
+                )
+            except anyio.BrokenWorkerProcess:
+                log.exception("a worker process died; its batch is encoded in this one")
         return await anyio.to_thread.run_sync(
             encode_batch, jobs, self._level, limiter=self._encoders
         )

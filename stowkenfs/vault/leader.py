@@ -20,6 +20,34 @@ class _Waiting(Generic[T, R]):
         self.error: Exception | None = None
 
 
+class Turns:
+    """Lets callers overtake each other in part of their work and then line up again."""
+
+    def __init__(self) -> None:
+        self._last: anyio.Event | None = None
+
+    def take(self) -> "Turn":
+        """A turn behind all that were taken before."""
+        previous, self._last = self._last, anyio.Event()
+        return Turn(previous, self._last)
+
+
+class Turn:
+    """A place in the line: ``wait`` for it, and in any case say when it is ``over``."""
+
+    def __init__(self, previous: anyio.Event | None, mine: anyio.Event) -> None:
+        self._previous = previous
+        self._mine = mine
+
+    async def wait(self) -> None:
+        """Return when the turn before is over."""
+        if self._previous is not None:
+            await self._previous.wait()
+
+    def over(self) -> None:
+        self._mine.set()
+
+
 class Leader(Generic[T, R]):
     """Collects items of concurrent callers and processes them in rounds.
 
@@ -40,10 +68,16 @@ class Leader(Generic[T, R]):
         self._queue: list[_Waiting[T, R]] = []
         self._lock = anyio.Lock()
 
-    async def submit(self, item: T, weight: int = 1) -> R:
-        """The result for ``item``, from a round that began after this call."""
+    async def submit(
+        self, item: T, weight: int = 1, on_queued: Callable[[], None] = lambda: None
+    ) -> R:
+        """The result for ``item``, from a round that began after this call.
+
+        ``on_queued()`` is called once its place among all items is fixed.
+        """
         waiting: _Waiting[T, R] = _Waiting(item, weight)
         self._queue.append(waiting)
+        on_queued()
         try:
             async with self._lock:
                 while not waiting.done:

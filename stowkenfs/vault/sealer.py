@@ -234,7 +234,8 @@ class Sealer:
 
     def _spans(self, ino: InodeNo, live: LiveFile) -> list[tuple[int, int]]:
         """Ranges to seal: what is drafted, widened to whole extents where it touches some."""
-        assert live.draft is not None
+        if live.draft is None:  # it was emptied while its head was read
+            return []
         spans: list[tuple[int, int]] = []
         for start, end in live.draft.spans():
             touched = self._catalogue.extents(ino, start, end)

@@ -58,7 +58,8 @@ class Tree:
     def _make_root(self) -> None:
         now = self._clock()
         number = self._inodes.new_number()
-        assert number == ROOT_INODE
+        if number != ROOT_INODE:
+            raise self._connection.damaged("it has no root directory")
         mode = stat.S_IFDIR | 0o755
         self._inodes.insert(Inode(number, mode, 0, 0, 2, 0, 0, now, now, now, ROOT_INODE, None))
 

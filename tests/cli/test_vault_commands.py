@@ -184,3 +184,11 @@ def test_an_interrupted_import_leaves_whole_files(vault, tmp_path):
     assert len(exported) < 300
     for path in exported:
         assert path.read_bytes() == (source / path.name).read_bytes()
+
+
+def test_a_damaged_index_ends_with_4(chats, vault):
+    stowkenfs("import", vault, chats)
+    (vault / "index.db").write_bytes(b"not a database, whatever it was before" * 100)
+    ended = stowkenfs("stats", vault)
+    assert ended.code == 4
+    assert ended.err.count("\n") == 1

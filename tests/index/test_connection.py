@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from stowkenfs.errors import IndexDamaged, UnknownFormat
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.schema import VERSION
 from tests.running import BACKENDS as BOTH
+from tests.running import names_in
 from tests.running import run as run_under
 
 BACKENDS = pytest.mark.parametrize("backend", BOTH)
@@ -46,14 +48,14 @@ class Stop(Exception):
 def test_a_transaction_is_all_or_nothing(connection: Connection) -> None:
     with connection.transaction():
         put(connection, "a")
-    with pytest.raises(Stop), connection.transaction():
+    with pytest.raises(Stop), connection.transaction():  # noqa: PT012
         put(connection, "b")
         raise Stop
     assert names(connection) == ["a"]
 
 
 def test_nested_transactions_are_one(connection: Connection) -> None:
-    with pytest.raises(Stop), connection.transaction():
+    with pytest.raises(Stop), connection.transaction():  # noqa: PT012
         with connection.transaction():
             put(connection, "inner")
         put(connection, "outer")
@@ -82,7 +84,7 @@ def test_rollback_hooks_run_after_each_rollback_only(connection: Connection) -> 
     with connection.transaction():
         put(connection, "a")
     assert seen == []
-    with pytest.raises(Stop), connection.transaction(), connection.transaction():
+    with pytest.raises(Stop), connection.transaction(), connection.transaction():  # noqa: PT012
         put(connection, "b")
         raise Stop
     assert seen == [("one", ["a"]), ("two", ["a"])]
@@ -104,7 +106,7 @@ def test_a_full_disk_is_enospc_and_leaves_what_was_there(tmp_path: Path) -> None
     connection.on_rollback(lambda: rolled_back.append(True))
     (pages,) = connection.all("PRAGMA page_count")[0]
     connection.execute(f"PRAGMA max_page_count = {pages + 5}")
-    with pytest.raises(OSError, match="full") as caught, connection.transaction():
+    with pytest.raises(OSError, match="full") as caught, connection.transaction():  # noqa: PT012
         put(connection, "before")
         connection.execute_many(
             "INSERT INTO xattr VALUES (1, ?, ?)", [(b"%d" % n, bytes(4000)) for n in range(99)]
@@ -180,7 +182,7 @@ def test_threads_read_memory_while_it_is_written() -> None:
 
 
 def test_the_reader_cannot_write(connection: Connection) -> None:
-    with pytest.raises(Exception, match="readonly|read-only|query_only"):
+    with pytest.raises(Exception, match=r"readonly|read-only|query_only"):
         connection.read_all("DELETE FROM setting")
 
 
@@ -214,7 +216,7 @@ def test_scans_side_by_side_and_abandoned(connection: Connection, backend: str) 
         async with connection.scanner() as scanner:
             async for rows in scanner.batches("SELECT name FROM setting", rows=10):
                 found.append(len(rows))
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
 
     async def main() -> None:
         found: list[int] = []
@@ -226,7 +228,7 @@ def test_scans_side_by_side_and_abandoned(connection: Connection, backend: str) 
             async with connection.scanner() as scanner:
                 async for _ in scanner.batches("SELECT name FROM setting", rows=10):
                     scope.cancel()
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
         async with connection.scanner() as scanner:
             assert await scanner.all("SELECT 1") == [(1,)]
 
@@ -280,10 +282,10 @@ def test_any_directory_name(tmp_path: Path, name: str) -> None:
     put(connection, "kept")
     assert connection.read_one("SELECT value FROM setting WHERE name = 'kept'") == (1,)
     connection.sync()
-    assert sorted(os.listdir(directory)) == ["index.db", "index.db-shm", "index.db-wal"]
+    assert names_in(directory) == ["index.db", "index.db-shm", "index.db-wal"]
     connection.close()
-    assert os.listdir(directory) == ["index.db"]
-    assert os.listdir(tmp_path) == [name]
+    assert names_in(directory) == ["index.db"]
+    assert names_in(tmp_path) == [name]
     again = Connection(directory / "index.db")
     assert names(again) == ["kept"]
     again.close()
@@ -295,7 +297,7 @@ def test_a_directory_name_that_is_not_utf8(tmp_path: Path) -> None:
     connection = Connection(directory / "index.db")
     put(connection, "kept")
     connection.close()
-    assert os.listdir(directory) == ["index.db"]
+    assert names_in(directory) == ["index.db"]
 
 
 def test_the_file_is_private(tmp_path: Path) -> None:
@@ -334,13 +336,13 @@ def test_a_checkpoint_keeps_everything(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_whether_the_index_was_made_now_is_known(tmp_path: Path) -> None:
-    connection = Connection(tmp_path / "index.db")
-    assert connection.is_new
-    connection.close()
-    connection = Connection(tmp_path / "index.db")
-    assert not connection.is_new
-    connection.close()
+def test_an_index_without_tables_is_lost_where_there_must_be_some(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    for _ in range(2):  # the first try must not make what the second would believe
+        with pytest.raises(IndexDamaged, match="empty"):
+            Connection(path, create=False)
+    Connection(path).close()
+    Connection(path, create=False).close()
 
 
 def test_a_later_version_is_refused_by_name(tmp_path: Path) -> None:
@@ -357,7 +359,7 @@ def test_a_later_version_is_refused_by_name(tmp_path: Path) -> None:
 def test_garbage_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "index.db"
     path.write_bytes(content)
-    with pytest.raises(IndexDamaged, match="index.db"):
+    with pytest.raises(IndexDamaged, match=r"index\.db"):
         Connection(path)
     assert path.read_bytes() == content
 
@@ -377,7 +379,7 @@ def test_damage_within_is_named_when_it_is_met(tmp_path: Path) -> None:
             async for _ in scanner.batches("SELECT * FROM xattr ORDER BY ino, name"):
                 pass
 
-    with pytest.raises(IndexDamaged):
+    with pytest.raises(IndexDamaged):  # noqa: PT012
         damaged = Connection(path)
         query = "SELECT count(length(value)) FROM xattr"
         try:

@@ -24,8 +24,8 @@ class Stop(Exception):
 
 def inode(ino: int, **fields: object) -> Inode:
     values: dict[str, object] = {
-        "ino": InodeNo(ino), "mode": stat.S_IFREG | 0o644, "uid": 1, "gid": 2, "nlink": 1, "size": 3,
-        "rdev": 4, "atime_ns": -5, "mtime_ns": 6, "ctime_ns": 7, "parent": InodeNo(0),
+        "ino": InodeNo(ino), "mode": stat.S_IFREG | 0o644, "uid": 1, "gid": 2, "nlink": 1,
+        "size": 3, "rdev": 4, "atime_ns": -5, "mtime_ns": 6, "ctime_ns": 7, "parent": InodeNo(0),
         "target": None,
     }  # fmt: skip
     return Inode(**(values | fields))  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ def test_a_number_is_never_given_twice(tmp_path: Path, order: str) -> None:
         assert not given & set(made)
         given |= set(made)
         if order == "rolled back between":
-            with pytest.raises(Stop), connection.transaction():
+            with pytest.raises(Stop), connection.transaction():  # noqa: PT012
                 make(table, b"never")
                 raise Stop
         gone = {"first": made[:1], "last": made[-1:], "all down": made[::-1]}.get(order, made)
@@ -108,7 +108,7 @@ def test_a_rolled_back_deletion_forgets_nothing(tmp_path: Path) -> None:
     connection = Connection(path)
     table = InodeTable(connection)
     one, two = make(table, b"1"), make(table, b"2")
-    with pytest.raises(Stop), connection.transaction():
+    with pytest.raises(Stop), connection.transaction():  # noqa: PT012
         table.delete(two)
         raise Stop
     assert table.get(two) is not None
@@ -175,7 +175,7 @@ def test_a_position_is_never_given_twice(tmp_path: Path) -> None:
     for turn in range(4):
         for n in range(10):
             make(table, b"%d %d" % (turn, n))
-        with pytest.raises(Stop), connection.transaction():
+        with pytest.raises(Stop), connection.transaction():  # noqa: PT012
             make(table, b"never")
             raise Stop
         make(table, b"%d after" % turn)
@@ -192,7 +192,7 @@ def test_a_rolled_back_reservation_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     connection = Connection(path)
     table = InodeTable(connection)
-    with pytest.raises(Stop), connection.transaction():
+    with pytest.raises(Stop), connection.transaction():  # noqa: PT012
         make(table, b"the first, which reserves")
         raise Stop
     make(table, b"kept")

@@ -11,13 +11,14 @@ from stowkenfs.ids import PackNo
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.local import OPEN_FILES_MAX, LocalStore
 from stowkenfs.store.memory import MemoryStore
+from tests.running import names_in
 
 
 class PackStoreTests:
     """The protocol's promises. Subclasses give a store and a way around it."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[PackStore]:
+    def store(self, tmp_path: Path) -> PackStore | Iterator[PackStore]:
         raise NotImplementedError
 
     def put(self, store: PackStore, pack: int, content: bytes) -> None:
@@ -116,8 +117,8 @@ class PackStoreTests:
 
 class TestMemoryStore(PackStoreTests):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[MemoryStore]:
-        yield MemoryStore()
+    def store(self, tmp_path: Path) -> MemoryStore:
+        return MemoryStore()
 
     def put(self, store: PackStore, pack: int, content: bytes) -> None:
         assert isinstance(store, MemoryStore)
@@ -155,13 +156,13 @@ class TestLocalStore(PackStoreTests):
         assert list(store.packs()) == []
 
     def test_a_closed_store_leaves_no_descriptors(self, tmp_path: Path) -> None:
-        before = os.listdir("/proc/self/fd")
+        before = names_in(Path("/proc/self/fd"))
         store = LocalStore(tmp_path / "packs")
         for pack in range(1, 9):
             store.write(PackNo(pack), 0, b"x")
             store.sync(PackNo(pack))
         store.close()
-        assert os.listdir("/proc/self/fd") == before
+        assert names_in(Path("/proc/self/fd")) == before
 
     def test_a_read_only_store_makes_nothing(self, tmp_path: Path) -> None:
         store = LocalStore(tmp_path / "packs", read_only=True)
@@ -178,7 +179,7 @@ class TestLocalStore(PackStoreTests):
         for name, call in real.items():
 
             def noted(fd: int, name: str = name, call: object = call) -> None:
-                calls.append(f"{name} {Path(os.readlink(f'/proc/self/fd/{fd}')).name}")
+                calls.append(f"{name} {Path(f'/proc/self/fd/{fd}').readlink().name}")
                 assert callable(call)
                 call(fd)
 

@@ -1,0 +1,81 @@
+"""Reading a range of a document: from its draft, its records, and its holes."""
+
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+
+from stowkenfs.ids import InodeNo
+from stowkenfs.index.catalogue import Catalogue, Extent
+from stowkenfs.index.inodes import Inode
+from stowkenfs.vault.drafts import Draft
+from stowkenfs.vault.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """Where the bytes of a range come from.
+
+    ``pieces``: ``(start, end, source)``, source None for a hole, an Extent, or bytes.
+    """
+
+    start: int
+    end: int
+    pieces: list[tuple[int, int, Extent | bytes | None]] = field(default_factory=list)
+
+    def extents(self) -> list[Extent]:
+        return [source for _, _, source in self.pieces if isinstance(source, Extent)]
+
+
+class Contents:
+    """What files hold. Event loop's thread, but for ``assemble``; it has no state of its own."""
+
+    def __init__(self, catalogue: Catalogue, reader: Reader) -> None:
+        self._catalogue = catalogue
+        self._reader = reader
+
+    def plan(self, inode: Inode, draft: Draft | None, start: int, end: int) -> ReadPlan:
+        """Where bytes ``start`` to ``end`` (at most the size) come from; drafts are read here."""
+        end = min(end, inode.size)
+        plan = ReadPlan(start, max(end, start))
+        if end <= start:
+            return plan
+        at = start
+        for low, high, content in draft.read(start, end) if draft else ():
+            if low > at:
+                self._plan_sealed(plan, inode.ino, at, low)
+            plan.pieces.append((low, high, content))
+            at = high
+        if at < end:
+            self._plan_sealed(plan, inode.ino, at, end)
+        return plan
+
+    def _plan_sealed(self, plan: ReadPlan, ino: InodeNo, start: int, end: int) -> None:
+        at = start
+        for extent in self._catalogue.extents(ino, start, end):
+            if extent.start > at:
+                plan.pieces.append((at, extent.start, None))
+            low, high = max(extent.start, start), min(extent.end, end)
+            plan.pieces.append((low, high, extent))
+            at = high
+        if at < end:
+            plan.pieces.append((at, end, None))
+
+    async def read(self, inode: Inode, draft: Draft | None, start: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``start``; fewer at the end of the file.
+
+        Raises Corrupt when a record that holds some of them is damaged.
+        """
+        plan = self.plan(inode, draft, start, start + length)
+        if self._reader.is_cached(plan.extents()):
+            return self.assemble(plan)
+        return await anyio.to_thread.run_sync(self.assemble, plan)
+
+    def assemble(self, plan: ReadPlan) -> bytes:
+        """The bytes of a plan. Any thread: drafts are in the plan, records never change."""
+        pieces = []
+        for low, high, source in plan.pieces:
+            if isinstance(source, Extent):
+                pieces.append(self._reader.read_extent(source, low, high))
+            else:
+                pieces.append(source if source is not None else bytes(high - low))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
