@@ -5,8 +5,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyfuse3
@@ -28,6 +29,8 @@ READ_AHEAD_KIB = 1024
 
 ANSWER_SECONDS = 30.0
 
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
 SWITCH_SECONDS = 0.0001
 """How long a thread that computes keeps the loop waiting; Python's default is 5 ms."""
 
@@ -42,6 +45,13 @@ async def serve(
     for the next mount, where they are as safe.
     Raises MountFailed, and what ``Vault.open`` raises.
     """
+    with _signals_only_here():  # before there is any thread, which would not know of it
+        await _serve(vault_path, mountpoint, options, ready)
+
+
+async def _serve(
+    vault_path: Path, mountpoint: Path, options: MountOptions, ready: Callable[[], None]
+) -> None:
     workers = min(os.cpu_count() or 1, WORKERS_MAX) if options.workers is None else options.workers
     config = VaultConfig(workers=workers, seal_after_seconds=options.seal_after_seconds)
     _allow_many_files()
@@ -57,7 +67,7 @@ async def serve(
             writeback=options.writeback,
         )
         _mount(operations, where, options)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(*STOPPING) as signals:
             async with trio.open_nursery() as nursery:
                 stop = trio.CancelScope()
                 nursery.start_soon(_stop_on_signal, signals, stop)
@@ -107,6 +117,29 @@ def _touch_mount(where: str) -> None:
     knob = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
     with suppress(OSError):
         Path(knob).write_text(str(READ_AHEAD_KIB))
+
+
+@contextmanager
+def _signals_only_here() -> Iterator[None]:
+    """Keep the signals that stop the mount from its worker processes.
+
+    Ctrl-C and systemd send them to the whole group, but what is not sealed yet needs the
+    workers. They are started with the signals blocked, as the threads that start them have
+    them; one thread takes the signals for the process.
+    """
+    done = threading.Event()
+
+    def take() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        done.wait()
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    threading.Thread(target=take, name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _stop_on_signal(signals: AsyncIterator[int], stop: trio.CancelScope) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from stowkenfs.ids import ROOT_INODE, InodeNo
+from stowkenfs.index import changes as changes_module
 from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.changes import ChangeLog, DentryChange, InodeChange
 from stowkenfs.index.connection import Connection
@@ -99,3 +100,27 @@ def test_pages_are_bounded_and_reach_everything(table: Table) -> None:
         seen += [change for change, _ in page]
         table.log.settle(page)
     assert len(seen) == 50
+
+
+def test_a_long_file_is_stated_in_parts(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All extents are told, those that change meanwhile too; the last statement of each holds."""
+    monkeypatch.setattr(changes_module, "EXTENTS_AT_ONCE", 4)
+    table.inodes.insert(table.inode)
+    extents = [Extent(at, 10, at, 1) for at in range(0, 300, 10)]
+    table.catalogue.replace_extents(INO, 0, 300, extents)
+    told: dict[int, Extent] = {}
+    pages = 0
+    while page := table.log.page(100):
+        pages += 1
+        assert pages < 50
+        for change, _ in page:
+            assert isinstance(change, InodeChange)
+            assert len(change.extents) <= 4
+            if change.extents_from is not None:
+                told = {at: one for at, one in told.items() if at < (change.extents_from or 0)}
+                told |= {extent.start: extent for extent in change.extents}
+        if pages == 3:  # while it is written
+            extents[2] = Extent(20, 10, 999, 1)
+            table.catalogue.replace_extents(INO, 20, 30, extents[2:3])
+        table.log.settle(page)
+    assert list(told.values()) == extents
