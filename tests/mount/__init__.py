@@ -1,0 +1,1 @@
+"""A real mount, used as anybody would."""
