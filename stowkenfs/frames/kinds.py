@@ -8,16 +8,14 @@
 Checksums are the block's affair: a frame is never larger than it must be.
 """
 
-import threading
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, Protocol
 
-import zstandard
-
 from stowkenfs.errors import Corrupt, FrameCorrupt
 from stowkenfs.frames.segment import SYMBOLS_BYTES_MAX, Segment, segment_of
 from stowkenfs.ids import Vocabulary
+from stowkenfs.minimal_zstd import compress, decompress
 from stowkenfs.varint import append_varint, read_varint
 
 
@@ -90,7 +88,6 @@ class VarintCodec:
 ZSTD_SYMBOLS_BYTES_MIN = 14
 
 # Nothing of content size, single segment, checksum and dictionary id (RFC 8878 3.1.1.1.1).
-_FRAME_HEADER_DESCRIPTOR = 0x00
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ class ZstdCodec:
             return None
         body = bytearray()
         append_varint(body, len(symbols))
-        body += memoryview(_contexts.compressor(level).compress(symbols))[len(_MAGIC) :]
+        body += compress(symbols, level)
         return bytes(body)
 
     def decode(
@@ -125,45 +122,8 @@ class ZstdCodec:
             raise FrameCorrupt(f"length of the symbols: {error}") from None
         if not 1 <= length <= SYMBOLS_BYTES_MAX:
             raise FrameCorrupt(f"{length} bytes of symbols; a frame holds 1-{SYMBOLS_BYTES_MAX}")
-        # Checked by hand, because a content size would decide what zstandard allocates.
-        if body[at : at + 1] != bytes((_FRAME_HEADER_DESCRIPTOR,)):
-            raise FrameCorrupt("the zstd frame does not begin with 0x00")
         try:
-            symbols = _contexts.decompressor.decompress(
-                body[at:], max_output_size=length, allow_extra_data=False
-            )
-        except zstandard.ZstdError as error:
+            symbols = decompress(body[at:], length, window_bytes_max=SYMBOLS_BYTES_MAX)
+        except Corrupt as error:
             raise FrameCorrupt(f"the symbols: {error}") from None
-        if len(symbols) != length:
-            raise FrameCorrupt(f"{len(symbols)} bytes of symbols, not {length}")
         return segment_of(vocabulary, symbols)
-
-
-_MAGIC = zstandard.FRAME_HEADER
-
-
-class _Contexts(threading.local):
-    """zstd contexts, which only one thread may use at a time, kept for the next frame.
-
-    A compressor at level 15 grows to 70 MB for symbols of 2^24 bytes; zstd shrinks it
-    again when a hundred small ones follow.
-    """
-
-    def __init__(self) -> None:
-        self._compressors: dict[int, zstandard.ZstdCompressor] = {}  # level -> context
-        self.decompressor = zstandard.ZstdDecompressor(
-            max_window_size=SYMBOLS_BYTES_MAX, format=zstandard.FORMAT_ZSTD1_MAGICLESS
-        )
-
-    def compressor(self, level: int) -> zstandard.ZstdCompressor:
-        # Not FORMAT_ZSTD1_MAGICLESS: zstandard takes that only together with fixed
-        # parameters, which are worse than those zstd picks by level and size.
-        found = self._compressors.get(level)
-        if found is None:
-            found = self._compressors[level] = zstandard.ZstdCompressor(
-                level=level, write_content_size=False, write_checksum=False, write_dict_id=False
-            )
-        return found
-
-
-_contexts = _Contexts()

@@ -2,14 +2,12 @@
 
 import hashlib
 import struct
-import threading
 from dataclasses import dataclass
 from enum import IntEnum
 
-import zstandard
-
-from stowkenfs.errors import BlockCorrupt
+from stowkenfs.errors import BlockCorrupt, Corrupt
 from stowkenfs.ids import PackNo
+from stowkenfs.minimal_zstd import compress, decompress
 
 MAGIC = b"SKb1"
 """Never part of a zstd frame's start (28 B5 2F FD) nor of UTF-8 JSON at a block boundary."""
@@ -17,8 +15,6 @@ MAGIC = b"SKb1"
 _HEADER = struct.Struct("<4sBBHQIII")
 CHECKSUM_BYTES = 16
 HEADER_BYTES = _HEADER.size + CHECKSUM_BYTES
-_FRAME_HEADER_DESCRIPTOR = b"\0"
-"""Of RFC 8878 §3.1.1.1.1: no content size, no checksum, no dictionary id."""
 
 RAW_BYTES_MAX = 64 << 20
 """No writer comes near it; a header that claims more is damage or an attack."""
@@ -50,38 +46,13 @@ class Block:
     payload: bytes
 
 
-class _Contexts(threading.local):
-    """zstd contexts are not thread-safe; each thread has its own."""
-
-    def __init__(self) -> None:
-        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
-        self.decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
-
-    def compressor(self, level: int) -> zstandard.ZstdCompressor:
-        found = self.compressors.get(level)
-        if found is None:
-            parameters = zstandard.ZstdCompressionParameters.from_level(
-                level,
-                format=zstandard.FORMAT_ZSTD1_MAGICLESS,
-                write_content_size=False,
-                write_checksum=False,
-                write_dict_id=False,
-            )
-            found = zstandard.ZstdCompressor(compression_params=parameters)
-            self.compressors[level] = found
-        return found
-
-
-_contexts = _Contexts()
-
-
 def encode_block(block: Block, *, level: int | None) -> bytes:
     """The block as it lies in a pack; ``level`` None stores the payload as it is."""
     stored, codec = block.payload, BlockCodec.STORED
     if level is not None:
-        squeezed = _contexts.compressor(level).compress(block.payload)
+        squeezed = compress(block.payload, level)
         if len(squeezed) < len(stored):
-            stored, codec = squeezed, BlockCodec.ZSTD
+            stored, codec = bytes(squeezed), BlockCodec.ZSTD
     head = _HEADER.pack(
         MAGIC, block.kind, codec, 0, block.first, block.count, len(block.payload), len(stored)
     )
@@ -117,19 +88,13 @@ def decode_block(content: bytes, pack: PackNo, offset_bytes: int) -> Block:
         raise BlockCorrupt(pack, offset_bytes, "checksum does not match")
     _, kind, codec, _, first, count, raw, _ = _HEADER.unpack(head)
     try:
-        payload = _decompress(stored, raw) if BlockCodec(codec) is BlockCodec.ZSTD else stored
+        is_compressed = BlockCodec(codec) is BlockCodec.ZSTD
+        payload = (
+            decompress(stored, raw, window_bytes_max=RAW_BYTES_MAX) if is_compressed else stored
+        )
         block = Block(BlockKind(kind), first, count, payload)
-    except (ValueError, zstandard.ZstdError) as error:
+    except (ValueError, Corrupt) as error:
         raise BlockCorrupt(pack, offset_bytes, str(error)) from error
     if len(payload) != raw:
         raise BlockCorrupt(pack, offset_bytes, f"holds {len(payload)} bytes, not {raw}")
     return block
-
-
-def _decompress(stored: bytes, raw: int) -> bytes:
-    # A size in the frame would be allocated whatever the header says; no writer puts one there.
-    if stored[:1] != _FRAME_HEADER_DESCRIPTOR:
-        raise ValueError("the zstd frame does not begin with 0x00")
-    return _contexts.decompressor.decompress(
-        stored, max_output_size=max(raw, 1), allow_extra_data=False
-    )

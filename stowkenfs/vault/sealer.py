@@ -160,6 +160,10 @@ class Sealer:
                 log.exception("sealing failed unexpectedly; please report this")
             for ino in group:
                 self._postpone(ino, error)
+        except BaseException:  # cancelled: what it did not come to stays due
+            for ino in group:
+                self._due.setdefault(ino, 0)
+            raise
         finally:
             self._side_by_side.release_on_behalf_of(token)
 

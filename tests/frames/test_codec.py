@@ -117,7 +117,7 @@ def test_frames_of_another_zstd_writer_are_read():
         (zstd_frame(b"a" * 99) + b"\0", "the symbols"),
         (zstd_frame(b"a" * 99) + zstd_frame(b"a" * 99)[3:], "the symbols"),
         (zstd_frame(b"a" * 99, length=98), "the symbols"),
-        (zstd_frame(b"a" * 99, length=100), "99 bytes of symbols, not 100"),
+        (zstd_frame(b"a" * 99, length=100), "holds 99 bytes, not 100"),
         (zstd_frame(b"a" * 99, write_content_size=1), "does not begin with 0x00"),
         (zstd_frame(b"a" * 99, write_checksum=1), "does not begin with 0x00"),
         (zstd_frame(b"\x80" * 99, vocabulary=Vocabulary.FOREIGN), "cut off"),

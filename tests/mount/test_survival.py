@@ -370,16 +370,21 @@ def test_signals_unmount_cleanly(mount: Mount, number) -> None:
 
 def test_unmounting_amid_sealing_leaves_no_draft(make_mount: MakeMount) -> None:
     """Sealing is cancelled then, and what it had taken on and not come to is sealed after it."""
-    mount = make_mount("seal_after=0,workers=0")
-    for at in range(5):
+    mount = make_mount("seal_after=0.2,workers=0")
+    chance = random.Random(5)
+    for at in range(3):
         (mount.path / f"{at}").mkdir()
-        files = write_chats(mount.path / f"{at}", 300)
-        time.sleep(0.05 * at)
+        files = {f"{n}": chance.randbytes(40).hex() for n in range(700)}
+        for name, text in files.items():
+            (mount.path / f"{at}" / name).write_text(text)
+        deadline = time.monotonic() + 0.5
+        while mount.status()["files_in_use"] == "0" and time.monotonic() < deadline:
+            time.sleep(0.002)  # until the sealer has taken some on
         mount.unmount()
         assert listed(mount.vault / "drafts") == []
         mount.start()
-        for name, content in files.items():
-            assert (mount.path / f"{at}" / name).read_bytes() == content
+        for name, text in files.items():
+            assert (mount.path / f"{at}" / name).read_text() == text
 
 
 def test_signal_with_files_open_loses_nothing(mount: Mount) -> None:
