@@ -87,8 +87,6 @@ class VarintCodec:
 # level: 14 equal bytes. Of text, 31.
 ZSTD_SYMBOLS_BYTES_MIN = 14
 
-# Nothing of content size, single segment, checksum and dictionary id (RFC 8878 3.1.1.1.1).
-
 
 @dataclass(frozen=True, slots=True)
 class ZstdCodec:

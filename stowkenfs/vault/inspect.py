@@ -61,6 +61,7 @@ class DocumentSummary:
     conversations: int
     stored: int
     length: int
+    unsealed: int
 
     @property
     def ratio(self) -> float:
@@ -113,7 +114,10 @@ def summarize(reader: Reader, extents: Sequence[Extent], length_bytes: int) -> D
                 stored += len(frame)
     head = reader.read_extent(extents[0], 0, min(extents[0].length, HEAD_BYTES)) if extents else b""
     conversations = int(about(head).shape is not Shape.OTHER) if head else 0
-    return DocumentSummary(records, len(seen), tokens, conversations, stored, length_bytes)
+    unsealed = max(length_bytes - sum(extent.length for extent in extents), 0)
+    return DocumentSummary(
+        records, len(seen), tokens, conversations, stored + unsealed, length_bytes, unsealed
+    )
 
 
 def conversation_segments(document: bytes) -> tuple[ConversationSegment, ...]:

@@ -557,6 +557,8 @@ def test_stowken_attributes_are_read_only(shared: Mount, folder: Path) -> None:
     path = folder / "chat.json"
     text = "Tell me of the sea and of all the fish that live in it. " * 3
     path.write_text(f'{{"messages": [{{"role": "user", "content": "{text}"}}]}}\n')
+    # What is told of a draft must not be remembered for the sealed file.
+    assert float(os.getxattr(path, "user.stowken.ratio")) > 0
     shared.wait_sealed()
     shown = run("getfattr", "-d", "--absolute-names", path)
     for name in ("tokens", "conversations", "segments", "stored_bytes", "ratio"):
