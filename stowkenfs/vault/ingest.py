@@ -121,7 +121,7 @@ class Ingest:
                     encode_batch, jobs, self._level, cancellable=True, limiter=self._encoders
                 )
             except anyio.BrokenWorkerProcess:
-                log.exception("a worker process died; its batch is encoded in this one")
+                log.warning("a worker process died; its batch is encoded in this one")
         return await anyio.to_thread.run_sync(
             encode_batch, jobs, self._level, limiter=self._encoders
         )

@@ -97,7 +97,8 @@ class Sealer:
 
     def note(self, ino: InodeNo, *, delay_ns: int | None = None) -> None:
         """A draft is there; seal it when it has been left alone for a while."""
-        self._due[ino] = self._clock() + (self._after_ns if delay_ns is None else delay_ns)
+        at = self._clock() + (self._after_ns if delay_ns is None else delay_ns)
+        self._due[ino] = max(at, self._due.get(ino, 0))  # one that failed keeps its delay
 
     async def run(self) -> None:
         """Seal what is due, for ever."""

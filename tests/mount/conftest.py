@@ -9,6 +9,9 @@ from tests.mount.mounted import Mount, skip_without_fuse
 
 MakeMount = Callable[..., Mount]
 
+SOON = "seal_after=0.2"
+"""So that no test waits the second that users do until a file is sealed."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
@@ -40,7 +43,7 @@ def make_mount(tmp_path: Path) -> Iterator[MakeMount]:
 @pytest.fixture
 def mount(make_mount: MakeMount) -> Mount:
     """A new vault, mounted."""
-    return make_mount()
+    return make_mount(SOON)
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     """A mount that the tests of a module share, each in a folder of its own."""
     skip_without_fuse()
-    mount = Mount(tmp_path_factory.mktemp("shared"))
+    mount = Mount(tmp_path_factory.mktemp("shared"), SOON)
     try:
         yield mount.start()
     finally:
