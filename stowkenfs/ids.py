@@ -6,7 +6,6 @@ from typing import NewType
 InodeNo = NewType("InodeNo", int)
 """A file, directory or link; never used twice in a vault. 1 is the root."""
 
-BlockNo = NewType("BlockNo", int)
 RecordNo = NewType("RecordNo", int)
 SegmentNo = NewType("SegmentNo", int)
 TemplateNo = NewType("TemplateNo", int)

@@ -11,8 +11,6 @@ from pathlib import Path
 import click
 
 POLL_SECONDS = 0.05
-QUIET_SECONDS = 0.5
-"""A wait this short is not worth a message."""
 
 
 @click.command("umount", short_help="Unmount, and return when everything is on disk.")

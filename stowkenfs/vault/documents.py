@@ -42,7 +42,9 @@ class Documents(Engine):
         ``tally`` is added what is new.
         """
         judged = await anyio.to_thread.run_sync(about, content[:HEAD_BYTES])
-        extents = await self.store_content(content, tally)
+        units = await anyio.to_thread.run_sync(Splitter(judged.shape).feed, content, True)
+        pieces = [Piece(unit, judged.vocabulary, judged.ids_vocabulary) for unit in units]
+        extents = extents_of(0, await self.ingest.store(pieces, tally))
         parent = self.make_directories(path.rpartition(b"/")[0])
         name = path.rpartition(b"/")[2]
         inode = self.tree.lookup(parent, name)
@@ -56,13 +58,6 @@ class Documents(Engine):
             self.place(inode.ino, len(content), extents, mtime_ns=mtime_ns)
             self._inodes.name_conversation(inode.ino, judged.names)
         return inode.ino
-
-    async def store_content(self, content: bytes, tally: Tally | None = None) -> Sequence[Extent]:
-        """``content`` as records that nothing refers to yet."""
-        judged = await anyio.to_thread.run_sync(about, content[:HEAD_BYTES])
-        units = await anyio.to_thread.run_sync(Splitter(judged.shape).feed, content, True)
-        pieces = [Piece(unit, judged.vocabulary, judged.ids_vocabulary) for unit in units]
-        return extents_of(0, await self.ingest.store(pieces, tally))
 
     def place(
         self, ino: InodeNo, size: int, extents: Sequence[Extent], *, mtime_ns: int | None = None

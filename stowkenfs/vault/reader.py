@@ -55,10 +55,6 @@ class SizedCache:
         with self._lock:
             self._held[name] = (value, cost_bytes)
 
-    @property
-    def held_bytes(self) -> int:
-        return int(self._held.currsize)
-
 
 class Reader:
     """Everything stored, by number. Any thread; all state is in bounded, locked caches."""
@@ -136,11 +132,6 @@ class Reader:
         return items.templates[at]
 
     # Records
-
-    def cached_record(self, number: RecordNo) -> bytes | None:
-        """A record's bytes if they are in memory."""
-        found: bytes | None = self._records.get(number)
-        return found
 
     def record(self, number: RecordNo) -> bytes:
         """A record's bytes, checked against its key.
