@@ -30,6 +30,7 @@ __all__ = [
     "decode_frame",
     "encode_frame",
     "frame_kind",
+    "frame_symbols",
 ]
 
 HEADER_BYTES = 2
@@ -76,6 +77,19 @@ def decode_frame(frame: bytes, resources: FrameResources | None = None) -> Segme
     Raises FrameCorrupt for anything that is no frame of a known kind, and for one that
     refers to what ``resources`` does not have.
     """
+    codec, vocabulary = _head(frame)
+    return codec.decode(vocabulary, memoryview(frame)[HEADER_BYTES:], resources)
+
+
+def frame_symbols(frame: bytes) -> tuple[Vocabulary, bytes] | None:
+    """The vocabulary and the symbols of a frame; None for a kind that has none. Raises as above."""
+    codec, vocabulary = _head(frame)
+    if isinstance(codec, VarintCodec | ZstdCodec):
+        return vocabulary, codec.symbols(memoryview(frame)[HEADER_BYTES:])
+    return None
+
+
+def _head(frame: bytes) -> tuple[FrameCodec, Vocabulary]:
     kind = frame_kind(frame)
     codec = REGISTRY.get(kind)
     if codec is None:
@@ -83,10 +97,9 @@ def decode_frame(frame: bytes, resources: FrameResources | None = None) -> Segme
     if len(frame) < HEADER_BYTES:
         raise FrameCorrupt("the frame ends before its vocabulary")
     try:
-        vocabulary = Vocabulary(frame[1])
+        return codec, Vocabulary(frame[1])
     except ValueError:
         raise FrameCorrupt(f"vocabulary {frame[1]:#04x} is unknown") from None
-    return codec.decode(vocabulary, memoryview(frame)[HEADER_BYTES:], resources)
 
 
 def frame_kind(frame: bytes) -> FrameKind:

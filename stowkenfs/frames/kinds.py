@@ -78,9 +78,13 @@ class VarintCodec:
         body: memoryview,
         resources: FrameResources | None,  # noqa: ARG002
     ) -> Segment:
+        return segment_of(vocabulary, self.symbols(body))
+
+    def symbols(self, body: memoryview) -> bytes:
+        """What ``body`` was encoded from. Raises FrameCorrupt."""
         if len(body) > SYMBOLS_BYTES_MAX:
             raise FrameCorrupt(f"{len(body)} bytes of symbols; a frame holds {SYMBOLS_BYTES_MAX}")
-        return segment_of(vocabulary, bytes(body))
+        return bytes(body)
 
 
 # The shortest symbols that zstd 1.5.7 shrinks by more than the length before them, at any
@@ -114,6 +118,10 @@ class ZstdCodec:
         body: memoryview,
         resources: FrameResources | None,  # noqa: ARG002
     ) -> Segment:
+        return segment_of(vocabulary, self.symbols(body))
+
+    def symbols(self, body: memoryview) -> bytes:
+        """What ``body`` was encoded from. Raises FrameCorrupt."""
         try:
             length, at = read_varint(body, 0, bits_max=32)
         except Corrupt as error:
@@ -121,7 +129,6 @@ class ZstdCodec:
         if not 1 <= length <= SYMBOLS_BYTES_MAX:
             raise FrameCorrupt(f"{length} bytes of symbols; a frame holds 1-{SYMBOLS_BYTES_MAX}")
         try:
-            symbols = decompress(body[at:], length, window_bytes_max=SYMBOLS_BYTES_MAX)
+            return decompress(body[at:], length, window_bytes_max=SYMBOLS_BYTES_MAX)
         except Corrupt as error:
             raise FrameCorrupt(f"the symbols: {error}") from None
-        return segment_of(vocabulary, symbols)
