@@ -87,7 +87,8 @@ def render_body(body: Body, template_of: Callable[[TemplateNo], bytes], part_of:
     Raises RecordCorrupt (values or parts that do not fit), and what the callables raise.
     """
     written = [
-        value if isinstance(value, bytes) else _write(value, part_of) for value in body.values
+        value if isinstance(value, bytes) else write_references(value, part_of)
+        for value in body.values
     ]
     try:
         return fill_slots(b"".join(map(template_of, body.templates)), written)
@@ -154,7 +155,8 @@ def _decode_references(
     return References(style, tuple(types), tuple(segments), separator), at, previous
 
 
-def _write(value: References, part_of: PartOf) -> bytes:
+def write_references(value: References, part_of: PartOf) -> bytes:
+    """A payload as it stands in its document. Raises as ``render_body`` does."""
     style = value.style
     contents: list[bytes] = []
     ids: list[int] = []

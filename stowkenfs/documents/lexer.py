@@ -11,11 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_KEY_BYTES_MAX: Final = 127
-# Chosen from what a document can call an array of ids; the keys that OpenAI, Hugging Face
-# and vLLM use.
-_TOKEN_KEYS: Final = (b"tokens", b"token_ids", b"input_ids")
+from stowkenfs.documents.wholes import find_wholes
 
+_KEY_BYTES_MAX: Final = 127
 # Groups: 1 skeleton up to the value, 2 the opening quote if the value is a string,
 # 3 the value (empty at the end of the content), 4 the closing quote.
 _TOKEN: Final = re.compile(
@@ -45,26 +43,19 @@ _BATCH_TOKENS: Final = 1 << 16  # bounds what re.split allocates: some 100 bytes
 VALUES_MAX: Final = 1 << 20
 """Content with more is taken for no JSON, so that memory stays below 512 MB."""
 
-_INTEGER: Final = rb"(?:0|[1-9][0-9]{0,9}+)"
-_TOKEN_ARRAY: Final = re.compile(
-    rb"""
-    "(?:%s)" [ \t\r\n]*+ : [ \t\r\n]*+ \[ [ \t\r\n]*+
-    ( %s ([ \t\r\n]*+,[ \t\r\n]*+) %s (?: \2 %s )*+ )
-    (?= [ \t\r\n]*+ \] )
-    """
-    % (b"|".join(_TOKEN_KEYS), _INTEGER, _INTEGER, _INTEGER),
-    re.VERBOSE,
-)
-_TOKEN_ARRAY_BYTES_MIN: Final = 48
-
 
 @dataclass(frozen=True, slots=True)
 class Lexed:
-    """``skeleton`` has one NUL byte per value, in order; replacing them gives the content."""
+    """``skeleton`` has one NUL byte per value, in order; replacing them gives the content.
+
+    ``values``: strings are without their quotes. ``separators``: ``{index: separator}`` of
+    those that are arrays of ids. ``tools``: indexes of those that define a tool.
+    """
 
     skeleton: bytes
-    values: list[bytes]  # strings without their quotes
-    separators: dict[int, bytes]  # {index of a value that is an array of ids: its separator}
+    values: list[bytes]
+    separators: dict[int, bytes]
+    tools: frozenset[int]
 
 
 def lex(content: bytes) -> Lexed | None:
@@ -75,28 +66,28 @@ def lex(content: bytes) -> Lexed | None:
     skeleton: list[bytes] = []
     values: list[bytes] = []
     separators: dict[int, bytes] = {}
+    tools = []
     at = 0
-    if any(b'"%s"' % key in content for key in _TOKEN_KEYS):
-        for found in _TOKEN_ARRAY.finditer(content):
-            ids, separator = found.group(1, 2)
-            if len(ids) < _TOKEN_ARRAY_BYTES_MIN or not _all_uint32(ids, separator):
-                continue
-            _lex_plain(content[at : found.start(1)], skeleton, values)
-            separators[len(values)] = separator
-            skeleton.append(b"\0")
-            values.append(ids)
-            at = found.end(1)
+    for whole in find_wholes(content):
+        _lex_plain(content[at : whole.start], skeleton, values)
+        if whole.separator is None:
+            tools.append(len(values))
+        else:
+            separators[len(values)] = whole.separator
+        skeleton.append(b"\0")
+        values.append(content[whole.start : whole.end])
+        at = whole.end
     _lex_plain(content[at:] if at else content, skeleton, values)
     if len(values) > VALUES_MAX:
         return None
     joined = b"".join(skeleton)
     if joined.count(0) != len(values):
         return None
-    return Lexed(joined, values, separators)
+    return Lexed(joined, values, separators, frozenset(tools))
 
 
 def _lex_plain(content: bytes, skeleton: list[bytes], values: list[bytes]) -> None:
-    """Append the skeleton and the values of ``content``, which has no arrays of ids."""
+    """Append the skeleton and the values of ``content``, which has no wholes in it."""
     while content and len(values) <= VALUES_MAX:
         # The last piece is what maxsplit left.
         *pieces, content = _TOKEN.split(content, _BATCH_TOKENS)
@@ -111,8 +102,3 @@ def _lex_plain(content: bytes, skeleton: list[bytes], values: list[bytes]) -> No
         out += pieces[used + 1 :: _GROUPS]
         skeleton.append(b"".join(out))
         values += pieces[3:used:_GROUPS]
-
-
-def _all_uint32(ids: bytes, separator: bytes) -> bool:
-    # Ten digits may exceed 2**32-1; fewer cannot.
-    return all(len(one) < 10 or int(one) < 1 << 32 for one in ids.split(separator))

@@ -102,14 +102,19 @@ def record_between(
     lengths = list(map(len, lexed.values[start.values : end.values]))
     for index, length in enumerate(lengths):
         if length >= PAYLOAD_BYTES_MIN:
-            literal = lexed.values[start.values + index]
-            separator = lexed.separators.get(start.values + index)
-            values[index] = (
-                payload_of(literal, types, styles)
-                if separator is None
-                else token_list(literal, separator, types)
-            )
+            values[index] = _long(lexed, start.values + index, types, styles)
     return Record(end.content_bytes - start.content_bytes, templates, tuple(values))
+
+
+def _long(lexed: Lexed, index: int, types: Types, styles: Sequence[Style]) -> Value:
+    """A value that is not kept inline."""
+    literal = lexed.values[index]
+    if index in lexed.tools:
+        return verbatim(literal)
+    separator = lexed.separators.get(index)
+    if separator is None:
+        return payload_of(literal, types, styles)
+    return token_list(literal, separator, types)
 
 
 def _templates(skeleton: bytes) -> tuple[bytes, ...]:
