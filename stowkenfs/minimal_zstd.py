@@ -5,6 +5,7 @@ frame header descriptor, is 0x00. Whoever stores a frame knows how long its cont
 """
 
 import threading
+from typing import Final
 
 import zstandard
 
@@ -46,6 +47,70 @@ class _Contexts(threading.local):
 
 _contexts = _Contexts()
 
+BASE_LEVEL_MAX: Final = 22
+
+
+class Base:
+    """Content that others are compressed against: they may refer to any part of it.
+
+    Immutable; any thread. Both sides need the same bytes.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self._local = threading.local()
+
+    def compress(self, content: bytes, level: int) -> bytes:
+        """The reduced frame of ``content``; deterministic for one zstd release."""
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            level,
+            source_size=len(content) + len(self.content),
+            window_log=window_log(len(content) + len(self.content)),
+            write_content_size=False,
+            write_checksum=False,
+            write_dict_id=False,
+            format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+        )
+        compressor = zstandard.ZstdCompressor(
+            compression_params=parameters, dict_data=_raw_dictionary(self.content)
+        )
+        return compressor.compress(content)
+
+    def decompress(self, frame: bytes | memoryview, length_bytes: int) -> bytes:
+        """Inverse of ``compress``, as ``decompress``. Raises Corrupt."""
+        context = getattr(self._local, "context", None)
+        if context is None:
+            context = self._local.context = zstandard.ZstdDecompressor(
+                dict_data=_raw_dictionary(self.content),
+                max_window_size=1 << window_log(length_bytes + len(self.content) + (1 << 20)),
+                format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+            )
+        return _decompress(context, frame, length_bytes)
+
+
+def _raw_dictionary(content: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+def window_log(length_bytes: int) -> int:
+    """The smallest window, as a power of two, that all of ``length_bytes`` fit into."""
+    return max(10, min(27, length_bytes.bit_length()))
+
+
+def compress_densely(content: bytes, level: int) -> bytes:
+    """As ``compress``, slower and smaller: zstd's strongest parser at any length."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level,
+        source_size=len(content),
+        window_log=window_log(len(content)),
+        strategy=zstandard.STRATEGY_BTULTRA2,
+        write_content_size=False,
+        write_checksum=False,
+        write_dict_id=False,
+        format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(content)
+
 
 def compress(content: bytes, level: int) -> memoryview:
     """The reduced frame of ``content``; deterministic for one zstd release."""
@@ -57,11 +122,17 @@ def decompress(frame: bytes | memoryview, length_bytes: int, *, window_bytes_max
 
     Allocates no more than that, whatever the frame claims. Raises Corrupt.
     """
+    return _decompress(_contexts.decompressor(window_bytes_max), frame, length_bytes)
+
+
+def _decompress(
+    context: zstandard.ZstdDecompressor, frame: bytes | memoryview, length_bytes: int
+) -> bytes:
     # Checked by hand, because a content size would decide what zstandard allocates.
     if frame[:1] != _FRAME_HEADER_DESCRIPTOR:
         raise Corrupt("the zstd frame does not begin with 0x00")
     try:
-        content = _contexts.decompressor(window_bytes_max).decompress(
+        content = context.decompress(
             frame, max_output_size=max(length_bytes, 1), allow_extra_data=False
         )
     except zstandard.ZstdError as error:

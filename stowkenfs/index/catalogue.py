@@ -9,14 +9,27 @@ from dataclasses import dataclass
 
 from stowkenfs.ids import InodeNo, PackNo
 from stowkenfs.index.connection import Connection
+from stowkenfs.index.extents import ExtentTable
+from stowkenfs.index.frozen_tree import FrozenTree
+from stowkenfs.index.rows import Extent
+
+__all__ = ["BLOCK_COLUMNS", "KEY_TABLES", "BlockPlace", "Catalogue", "Extent"]
 
 LOCATED_BLOCKS_MAX = 16384
 KEY_TABLES = ("record_key", "segment_key", "template_key")
 
+BLOCK_COLUMNS = "kind, first, count, pack, offset, stored, raw, content, skip, layout, base, brings"
+"""Of the table ``block``, in the order of BlockPlace."""
+
 
 @dataclass(frozen=True, slots=True)
 class BlockPlace:
-    """A row of ``block``: things ``first`` to ``first + count - 1`` of a kind, in a pack."""
+    """A row of ``block``: things ``first`` to ``first + count - 1`` of a kind, in a pack.
+
+    They are the block's things from position ``skip`` on. ``base``: number in the block, of
+    the same kind, that is needed to unpack this one. ``brings_bytes``: share in stored bytes
+    of what the block's records were the first to refer to.
+    """
 
     kind: int
     first: int
@@ -26,33 +39,33 @@ class BlockPlace:
     stored_bytes: int
     raw_bytes: int
     content_bytes: int
+    skip: int = 0
+    layout: int = 0
+    base: int | None = None
+    brings_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """``length`` bytes of a document from ``start``: consecutive records from ``record``."""
-
-    start: int
-    length: int
-    record: int
-    count: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.length
+def _kept_name(kind: int) -> str:
+    return f"next_{kind}"
 
 
 class Catalogue:
     """Queries on blocks, keys and extents.
 
     Guarded by ``_lock``: ``_firsts`` and ``_places``, a cache of at most LOCATED_BLOCKS_MAX rows.
+    Event loop's thread: ``_next_numbers``, ``_last_pack``. Numbers taken by what was never
+    committed are given out again by the next opening only. Those of blocks that were dropped
+    are never given out again: what was dropped may lie in its pack for long.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, frozen: FrozenTree | None = None) -> None:
         self._connection = connection
+        self._extents = ExtentTable(connection, frozen or FrozenTree(connection))
         self._lock = threading.Lock()
         self._firsts: defaultdict[int, list[int]] = defaultdict(list)  # {kind: sorted firsts}
         self._places: dict[tuple[int, int], BlockPlace] = {}  # {(kind, first): place}
+        self._next_numbers: dict[int, int] = {}  # {kind: one past the last that is taken}
+        self._last_pack = 0  # the highest given out or dropped in this process
 
     # Blocks and packs
 
@@ -66,7 +79,7 @@ class Catalogue:
                 if number < place.first + place.count:
                     return place
         row = self._connection.read_one(
-            "SELECT kind, first, count, pack, offset, stored, raw, content FROM block"
+            f"SELECT {BLOCK_COLUMNS} FROM block"  # noqa: S608
             " WHERE kind = ? AND first <= ? ORDER BY first DESC LIMIT 1",
             (kind, number),
         )
@@ -85,32 +98,190 @@ class Catalogue:
         return place
 
     def next_number(self, kind: int) -> int:
-        """One past the last number of ``kind``."""
-        row = self._connection.one(
-            "SELECT first + count FROM block WHERE kind = ? ORDER BY first DESC LIMIT 1", (kind,)
-        )
-        return int(row[0]) if row else 0
+        """One past the last number of ``kind`` that is taken."""
+        found = self._next_numbers.get(kind)
+        if found is None:
+            row = self._connection.one(
+                "SELECT max(ifnull((SELECT first + count FROM block WHERE kind = ?1"
+                " ORDER BY first DESC LIMIT 1), 0),"
+                " ifnull((SELECT value FROM setting WHERE name = ?2), 0))",
+                (kind, _kept_name(kind)),
+            )
+            found = self._next_numbers[kind] = int(row[0]) if row else 0
+        return found
 
-    def last_pack(self) -> tuple[PackNo, int]:
-        """Number and committed length of the pack being filled; (0, 0) in a new vault."""
-        row = self._connection.one("SELECT pack, length FROM pack ORDER BY pack DESC LIMIT 1")
+    def keep_number(self, kind: int) -> None:
+        """Let the next opening, too, give out no number of ``kind`` that is taken by now."""
+        self._connection.execute(
+            "INSERT INTO setting VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+            (_kept_name(kind), self.next_number(kind)),
+        )
+
+    def reserve(self, kind: int, count: int) -> int:
+        """The first of ``count`` numbers of ``kind`` that nobody else gets."""
+        first = self.next_number(kind)
+        self._next_numbers[kind] = first + count
+        return first
+
+    def open_pack(self, tier: int) -> tuple[PackNo, int]:
+        """Number and committed length of the pack of a tier that is being filled."""
+        row = self._connection.one(
+            "SELECT pack, length FROM pack WHERE tier = ? ORDER BY pack DESC LIMIT 1", (tier,)
+        )
         return (PackNo(row[0]), int(row[1])) if row else (PackNo(0), 0)
 
-    def add_blocks(self, places: Sequence[BlockPlace], pack_lengths: dict[PackNo, int]) -> None:
+    def new_pack(self) -> PackNo:
+        """A number above those of all packs."""
+        row = self._connection.one("SELECT max(pack) FROM pack")
+        self._last_pack = max(self._last_pack, (row and row[0]) or 0) + 1
+        return PackNo(self._last_pack)
+
+    def packs(self) -> dict[PackNo, int]:
+        """Committed length in bytes of each pack."""
+        rows = self._connection.all("SELECT pack, length FROM pack")
+        return {PackNo(pack): length for pack, length in rows}
+
+    def add_blocks(
+        self, places: Sequence[BlockPlace], pack_lengths: dict[PackNo, int], tier: int = 0
+    ) -> None:
         """Make written and synced blocks findable."""
         with self._connection.transaction():
             self._connection.execute_many(
-                "INSERT INTO block (kind, first, count, pack, offset, stored, raw, content)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO block ({BLOCK_COLUMNS})"  # noqa: S608
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (p.kind, p.first, p.count, p.pack, p.offset_bytes, p.stored_bytes,
-                     p.raw_bytes, p.content_bytes)
+                     p.raw_bytes, p.content_bytes, p.skip, p.layout, p.base, p.brings_bytes)
                     for p in places
                 ],
             )  # fmt: skip
+            self.commit_packs(pack_lengths, tier)
+        for place in places:
+            end = place.first + place.count
+            if end > self.next_number(place.kind):
+                self._next_numbers[place.kind] = end
+
+    def commit_packs(self, lengths: dict[PackNo, int], tier: int) -> None:
+        """Let the first bytes of packs count."""
+        self._connection.execute_many(
+            "INSERT OR REPLACE INTO pack VALUES (?, ?, ?)",
+            [(pack, length, tier) for pack, length in lengths.items()],
+        )
+
+    # What compaction asks
+
+    def ranges(self, kind: int, layout: int) -> list[tuple[int, int]]:
+        """First number and the one past the last of each block of a kind and layout."""
+        return self._connection.all(
+            "SELECT first, first + count FROM block WHERE kind = ? AND layout = ?", (kind, layout)
+        )
+
+    def dense_below(self, kind: int, raw_bytes: int) -> list[BlockPlace]:
+        """Rows of compacted blocks of a kind whose payload is shorter than ``raw_bytes``."""
+        rows = self._connection.all(
+            f"SELECT {BLOCK_COLUMNS} FROM block WHERE kind = ? AND layout = 1 AND raw < ?",  # noqa: S608
+            (kind, raw_bytes),
+        )
+        return [BlockPlace(*row) for row in rows]
+
+    def dense_from(self, kind: int, number: int) -> list[BlockPlace]:
+        """Rows of compacted blocks of a kind that begin at ``number`` or above."""
+        rows = self._connection.all(
+            f"SELECT {BLOCK_COLUMNS} FROM block WHERE kind = ? AND first >= ? AND layout = 1",  # noqa: S608
+            (kind, number),
+        )
+        return [BlockPlace(*row) for row in rows]
+
+    def unfinished(self) -> dict[int, int] | None:
+        """What ``set_unfinished`` was told last."""
+        rows = self._connection.all(
+            "SELECT name, value FROM setting WHERE name LIKE 'compacting %'"
+        )
+        return {int(name.split()[1]): value for name, value in rows} or None
+
+    def set_unfinished(self, since: dict[int, int] | None) -> None:
+        """Remember, or forget with None, the first numbers of a compaction, ``{kind: number}``."""
+        with self._connection.transaction():
+            self._connection.execute("DELETE FROM setting WHERE name LIKE 'compacting %'")
             self._connection.execute_many(
-                "INSERT OR REPLACE INTO pack VALUES (?, ?)", list(pack_lengths.items())
+                "INSERT INTO setting VALUES (?, ?)",
+                [(f"compacting {kind}", number) for kind, number in (since or {}).items()],
             )
+
+    def bases(self, kind: int) -> set[int]:
+        """Numbers by which blocks of a kind are referred to as bases."""
+        rows = self._connection.all(
+            "SELECT DISTINCT base FROM block WHERE kind = ? AND base IS NOT NULL", (kind,)
+        )
+        return {number for (number,) in rows}
+
+    def newest(self, kind: int, rows: int) -> list[int]:
+        """The highest numbers of a kind, up to ``rows``. Any thread."""
+        found = self._connection.read_all(
+            "SELECT first, count FROM block WHERE kind = ? ORDER BY first DESC LIMIT ?",
+            (kind, rows),
+        )
+        numbers = [first + at for first, count in found for at in reversed(range(count))]
+        return numbers[:rows]
+
+    def stored_bytes(self) -> int:
+        """Length of all blocks of numbered things, with their headers."""
+        row = self._connection.one("SELECT ifnull(sum(stored), 0) FROM block WHERE skip = 0")
+        return int(row[0]) if row else 0
+
+    def content_bytes(self, layout: int) -> int:
+        """Bytes of documents that the records of a layout stand for, each record once."""
+        row = self._connection.one(
+            "SELECT ifnull(sum(content), 0) FROM block WHERE layout = ?", (layout,)
+        )
+        return int(row[0]) if row else 0
+
+    def drop_blocks(self, kind: int, firsts: Sequence[int]) -> None:
+        """Let nobody find these blocks any more."""
+        self.keep_number(kind)
+        self._connection.execute_many(
+            "DELETE FROM block WHERE kind = ? AND first = ?", [(kind, first) for first in firsts]
+        )
+        self._forget_places()
+
+    def move_block(self, pack: PackNo, offset_bytes: int, to: BlockPlace) -> None:
+        """The same block lies elsewhere now."""
+        for table in ("block", "key_block", "frozen_inode", "frozen_name"):
+            self._connection.execute(
+                f"UPDATE {table} SET pack = ?, offset = ? WHERE pack = ? AND offset = ?",  # noqa: S608
+                (to.pack, to.offset_bytes, pack, offset_bytes),
+            )
+        self._forget_places()
+
+    def live_blocks(self, pack: PackNo) -> list[tuple[int, int]]:
+        """Offset and length in bytes of each block of a pack that something refers to."""
+        tables = ("block", "key_block", "frozen_inode", "frozen_name")
+        query = " UNION ".join(
+            f"SELECT offset, stored FROM {table} WHERE pack = ?1"  # noqa: S608
+            for table in tables
+        )
+        return self._connection.all(f"{query} ORDER BY offset", (pack,))
+
+    def forget_keys(self, table: str, below: int, rows: int) -> bool:
+        """Remove up to ``rows`` keys of numbers below ``below``; whether there may be more."""
+        assert table in KEY_TABLES
+        cursor = self._connection.execute(
+            f"DELETE FROM {table} WHERE key IN"  # noqa: S608
+            f" (SELECT key FROM {table} WHERE no < ? LIMIT ?)",
+            (below, rows),
+        )
+        return cursor.rowcount == rows
+
+    def drop_pack(self, pack: PackNo) -> None:
+        # Its number is not given out again while caches may remember its blocks by it.
+        self._last_pack = max(self._last_pack, pack)
+        self._connection.execute("DELETE FROM pack WHERE pack = ?", (pack,))
+
+    def _forget_places(self) -> None:
+        with self._lock:
+            self._places.clear()
+            self._firsts.clear()
 
     def count_frames(self, frames: dict[int, tuple[int, int]]) -> None:
         """Add ``{kind: (frames, bytes)}`` to the totals."""
@@ -131,6 +302,15 @@ class Catalogue:
         sql = f"SELECT t.key, t.no FROM json_each(?) JOIN {table} AS t ON t.key = value"  # noqa: S608
         return dict(self._connection.all(sql, (json.dumps(list(keys)),)))
 
+    def count_keys(self, table: str, rows_max: int) -> int:
+        """How many keys a table has, or ``rows_max`` if there are more."""
+        assert table in KEY_TABLES
+        row = self._connection.one(
+            f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT ?)",  # noqa: S608
+            (rows_max,),
+        )
+        return int(row[0]) if row else 0
+
     def add_keys(self, table: str, rows: Sequence[tuple[int, int]]) -> None:
         """Remember ``(key, number)`` pairs; the first number of a key stays."""
         assert table in KEY_TABLES
@@ -144,35 +324,14 @@ class Catalogue:
 
     def extents(self, ino: InodeNo, start: int, end: int) -> list[Extent]:
         """Extents of ``ino`` that touch bytes ``start`` to ``end``, in order."""
-        rows = self._connection.all(
-            "SELECT start, length, record, count FROM extent WHERE ino = ? AND start < ?"
-            " AND start >= ifnull((SELECT max(start) FROM extent WHERE ino = ? AND start <= ?), 0)"
-            " AND start + length > ? ORDER BY start",
-            (ino, end, ino, start, start),
-        )
-        return [Extent(*row) for row in rows]
+        return self._extents.touching(ino, start, end)
 
     def replace_extents(
         self, ino: InodeNo, start: int, end: int, extents: Sequence[Extent]
     ) -> None:
         """Put ``extents`` in place of those between ``start`` and ``end``."""
-        with self._connection.transaction():
-            self._connection.execute(
-                "DELETE FROM extent WHERE ino = ? AND start >= ? AND start < ?", (ino, start, end)
-            )
-            self._connection.execute_many(
-                "INSERT INTO extent VALUES (?, ?, ?, ?, ?)",
-                [(ino, e.start, e.length, e.record, e.count) for e in extents],
-            )
+        self._extents.replace(ino, start, end, extents)
 
     def cut_extents(self, ino: InodeNo, size: int) -> None:
         """Forget what lies at and beyond byte ``size``."""
-        with self._connection.transaction():
-            straddling = self.extents(ino, max(size - 1, 0), size) if size else []
-            self._connection.execute("DELETE FROM extent WHERE ino = ? AND start >= ?", (ino, size))
-            for extent in straddling:
-                if extent.end > size:
-                    self._connection.execute(
-                        "UPDATE extent SET length = ? WHERE ino = ? AND start = ?",
-                        (size - extent.start, ino, extent.start),
-                    )
+        self._extents.cut(ino, size)

@@ -1,11 +1,13 @@
 """What of the tree changed since it was last written to a pack."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stowkenfs.ids import InodeNo
-from stowkenfs.index.catalogue import Extent
 from stowkenfs.index.connection import Connection
-from stowkenfs.index.inodes import Inode, InodeTable
+from stowkenfs.index.extents import ExtentTable
+from stowkenfs.index.inodes import InodeTable
+from stowkenfs.index.rows import Extent, Inode
 from stowkenfs.index.schema import NO_EXTENTS
 
 EXTENTS_AT_ONCE = 2000
@@ -48,6 +50,7 @@ class ChangeLog:
     def __init__(self, connection: Connection, inodes: InodeTable) -> None:
         self._connection = connection
         self._inodes = inodes
+        self._extents = ExtentTable(connection, inodes.frozen)
 
     def page(self, rows: int) -> list[Stamp]:
         """Up to ``rows`` changes, each with the stamp to ``settle`` it with."""
@@ -70,25 +73,26 @@ class ChangeLog:
             changes.append((DentryChange(parent, name, self._inodes.find(parent, name)), stamp))
         return changes
 
+    @staticmethod
+    def are_all(changes: Sequence[Stamp], rows: int) -> bool:
+        """Whether ``changes``, a page of ``rows``, were all that there were."""
+        extents = sum(
+            len(change.extents) for change, _ in changes if isinstance(change, InodeChange)
+        )
+        return len(changes) < rows and extents < EXTENTS_AT_ONCE
+
     def _inode(self, ino: InodeNo, extents_from: int, extents_max: int) -> InodeChange:
         inode = self._inodes.get(ino)
         extents: tuple[Extent, ...] = ()
         more_from = None
         if inode is not None and extents_from != NO_EXTENTS:
-            rows = self._connection.all(
-                "SELECT start, length, record, count FROM extent"
-                " WHERE ino = ? AND start >= ? ORDER BY start LIMIT ?",
-                (ino, extents_from, extents_max + 1),
-            )
-            extents = tuple(Extent(*row) for row in rows[:extents_max])
-            more_from = rows[extents_max][0] if len(rows) > extents_max else None
-        xattrs = self._connection.all(
-            "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", (ino,)
-        )
+            found = self._extents.page(ino, extents_from, extents_max + 1)
+            extents = tuple(found[:extents_max])
+            more_from = found[extents_max].start if len(found) > extents_max else None
         return InodeChange(
             ino,
             inode,
-            tuple((bytes(name), bytes(value)) for name, value in xattrs),
+            self._inodes.xattrs(ino),
             None if extents_from == NO_EXTENTS else extents_from,
             extents,
             more_from,

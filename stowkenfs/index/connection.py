@@ -28,10 +28,12 @@ import anyio
 
 from stowkenfs.errors import IndexDamaged, UnknownFormat
 from stowkenfs.index.event_loops import asyncio_from_here
-from stowkenfs.index.schema import SCHEMA, VERSION
+from stowkenfs.index.schema import MIGRATIONS, SCHEMA, VERSION, stored
 
 Row = tuple[Any, ...]
 
+PAGE_BYTES = 1024
+"""Each of two dozen tables and indexes has one at least: a small vault is mostly these."""
 CACHE_KIB = 32 << 10
 CHECKPOINT_BYTES = 16 << 20
 """WAL size at which it is copied back into the database, off the loop."""
@@ -92,6 +94,8 @@ class Connection:
     def _prepare(self, *, create: bool) -> None:
         """Make the tables where there are none, if there may be none."""
         writer = self._writer
+        writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        writer.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new database; see shrink()
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = NORMAL")
         writer.execute("PRAGMA wal_autocheckpoint = 0")  # checkpoint() does it, off the loop
@@ -103,8 +107,23 @@ class Connection:
         if version == 0 and not create:
             raise IndexDamaged(self._path, "it is empty")
         if version == 0:
-            script = f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+            script = f"BEGIN; {stored(SCHEMA)} PRAGMA user_version = {VERSION}; COMMIT;"
             writer.executescript(script)
+        for older in range(version, VERSION) if version else ():
+            self._migrate(older)
+
+    def _migrate(self, older: int) -> None:
+        """Bring the tables of version ``older`` to the next one."""
+        if older not in MIGRATIONS:
+            raise self.damaged(f"its version is {older}")
+        script = f"BEGIN; {stored(MIGRATIONS[older])} PRAGMA user_version = {older + 1}; COMMIT;"
+        try:
+            self._writer.executescript(script)
+        except sqlite3.OperationalError as error:
+            primary = error.sqlite_errorcode & 0xFF
+            if primary == sqlite3.SQLITE_ERROR:  # the tables are not those of that version
+                raise self.damaged(str(error)) from error
+            raise
 
     def _open_wal(self) -> int | None:
         """The WAL's descriptor. SQLite takes its locks on other files, so closing ours is safe."""
@@ -189,9 +208,10 @@ class Connection:
     async def scanner(self) -> AsyncIterator["Scanner"]:
         """A connection of its own for long scans, under asyncio or trio."""
         async with asyncio_from_here() as call:
-            connection = await call(
-                lambda: aiosqlite.connect(self._address, uri=True, isolation_level=None)
-            )
+            with anyio.CancelScope(shield=True):  # its thread must not outlive the loop
+                connection = await call(
+                    lambda: aiosqlite.connect(self._address, uri=True, isolation_level=None)
+                )
             scanner = Scanner(connection, call, self._translated)
             try:
                 await scanner.all("PRAGMA read_uncommitted = ON")
@@ -232,6 +252,21 @@ class Connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         finally:
             connection.close()
+
+    def shrink(self, pages: int) -> bool:
+        """Give up to ``pages`` free pages back to the disk; whether more are left.
+
+        Event loop's thread only. A database of the first release keeps its length.
+        """
+        self.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        free = self.one("PRAGMA freelist_count")
+        vacuums = self.one("PRAGMA auto_vacuum")
+        return bool(free and free[0] and vacuums and vacuums[0])
+
+    def empty_log(self) -> None:
+        """Cut the WAL to nothing, if no reader is in its way. After ``checkpoint``, it is quick."""
+        if self._path is not None:
+            self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Leave one complete, synced database file."""

@@ -1,10 +1,15 @@
 """Rows of inodes, directory entries and extended attributes; no rules, only queries."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from stowkenfs.errors import Corrupt
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
+from stowkenfs.index.frozen_tree import FrozenTree
+from stowkenfs.index.rows import Dentry, Inode
+
+__all__ = ["COOKIES_RESERVED", "FIRST_COOKIE", "Dentry", "Inode", "InodeTable"]
 
 COOKIES_RESERVED = 4096
 """Directory positions claimed on disk at a time, so that none is ever given out twice."""
@@ -15,39 +20,23 @@ FIRST_COOKIE = 3
 _COLUMNS = "ino, mode, uid, gid, nlink, size, rdev, atime_ns, mtime_ns, ctime_ns, parent, target"
 
 
-@dataclass(slots=True)
-class Inode:
-    """One row of ``inode``; times in nanoseconds since the epoch, size in bytes."""
-
-    ino: InodeNo
-    mode: int
-    uid: int
-    gid: int
-    nlink: int
-    size: int
-    rdev: int
-    atime_ns: int
-    mtime_ns: int
-    ctime_ns: int
-    parent: InodeNo
-    target: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dentry:
-    """A name in a directory; readdir continues after ``cookie``."""
-
-    name: bytes
-    ino: InodeNo
-    cookie: int
-
-
 class InodeTable:
-    """Queries on the tree. Event loop's thread only, which also owns the counters."""
+    """Queries on the tree. Event loop's thread only, which also owns the counters.
 
-    def __init__(self, connection: Connection) -> None:
+    What is not among the hot rows is looked for in ``frozen``; what changes is thawed. That
+    raises Corrupt where the group that it is in, or would be in, is damaged.
+
+    Owned: ``_unlisted``, {directory: damage that its listing passed over}.
+    """
+
+    def __init__(self, connection: Connection, frozen: FrozenTree | None = None) -> None:
         self._connection = connection
-        row = connection.one("SELECT max(ino) FROM inode")
+        self.frozen = frozen or FrozenTree(connection)
+        self._unlisted: dict[InodeNo, Corrupt] = {}
+        row = connection.one(
+            "SELECT max(ino) FROM"
+            " (SELECT max(ino) AS ino FROM inode UNION ALL SELECT max(last) FROM frozen_inode)"
+        )
         kept = connection.one("SELECT value FROM setting WHERE name = 'next_ino'")
         self._kept_ino = kept[0] if kept else 1  # as the index has it; numbers below are taken
         self._next_ino = max(((row and row[0]) or 0) + 1, self._kept_ino)
@@ -59,7 +48,7 @@ class InodeTable:
 
     def get(self, ino: InodeNo) -> Inode | None:
         row = self._connection.one(f"SELECT {_COLUMNS} FROM inode WHERE ino = ?", (ino,))  # noqa: S608
-        return Inode(*row) if row else None
+        return Inode(*row) if row else self.frozen.inode(ino)
 
     def new_number(self) -> InodeNo:
         """A number that no inode of this vault has had."""
@@ -78,20 +67,25 @@ class InodeTable:
 
     def update(self, inode: Inode) -> None:
         """Write all that can change."""
-        self._connection.execute(
+        if self._update(inode) == 0 and self.frozen.thaw_inode(inode.ino):
+            self._update(inode)
+
+    def _update(self, inode: Inode) -> int:
+        return self._connection.execute(
             "UPDATE inode SET mode = ?, uid = ?, gid = ?, nlink = ?, size = ?, atime_ns = ?,"
             " mtime_ns = ?, ctime_ns = ?, parent = ? WHERE ino = ?",
             (
                 inode.mode, inode.uid, inode.gid, inode.nlink, inode.size, inode.atime_ns,
                 inode.mtime_ns, inode.ctime_ns, inode.parent, inode.ino,
             ),
-        )  # fmt: skip
+        ).rowcount  # fmt: skip
 
     def delete(self, ino: InodeNo) -> None:
         """Forget the inode, its attributes and its content's places.
 
         The highest number given out is remembered, so that a deleted one stays unused.
         """
+        self.frozen.thaw_inode(ino)
         for table in ("inode", "extent", "xattr", "conversation", "draft", "draft_region"):
             self._connection.execute(f"DELETE FROM {table} WHERE ino = ?", (ino,))  # noqa: S608
         if ino >= self._kept_ino:
@@ -111,7 +105,7 @@ class InodeTable:
         row = self._connection.one(
             "SELECT ino FROM dentry WHERE parent = ? AND name = ?", (parent, name)
         )
-        return InodeNo(row[0]) if row else None
+        return InodeNo(row[0]) if row else self.frozen.find(parent, name)
 
     def find_inode(self, parent: InodeNo, name: bytes) -> Inode | None:
         """The inode behind a name, in one query."""
@@ -121,10 +115,14 @@ class InodeTable:
             " WHERE d.parent = ? AND d.name = ?",
             (parent, name),
         )
+        if row is None and (self.frozen.has_names or self.frozen.has_inodes):
+            ino = self.find(parent, name)
+            return None if ino is None else self.get(ino)
         return Inode(*row) if row else None
 
     def link(self, parent: InodeNo, name: bytes, ino: InodeNo) -> None:
         """Add a name; one that exists is taken over where it is in its directory."""
+        self.frozen.thaw_name(parent, name)
         self._connection.execute(
             "INSERT INTO dentry VALUES (?, ?, ?, ?)"
             " ON CONFLICT (parent, name) DO UPDATE SET ino = excluded.ino",
@@ -132,15 +130,21 @@ class InodeTable:
         )
 
     def unlink(self, parent: InodeNo, name: bytes) -> None:
+        self.frozen.thaw_name(parent, name)
         self._connection.execute("DELETE FROM dentry WHERE parent = ? AND name = ?", (parent, name))
 
     def is_empty(self, directory: InodeNo) -> bool:
-        return self._connection.one(
-            "SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", (directory,)
-        ) is None  # fmt: skip
+        hot = self._connection.one("SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", (directory,))
+        return hot is None and self.frozen.is_empty(directory)
 
     def page(self, directory: InodeNo, after: int, rows: int) -> list[tuple[Dentry, Inode]]:
-        """Up to ``rows`` entries behind position ``after``, in an order that never changes."""
+        """Up to ``rows`` entries behind position ``after``, in an order that never changes.
+
+        Entries that cannot be told because a frozen group is damaged are passed over; Corrupt
+        is raised in place of the empty page at the end, so that nobody takes the others for all.
+        """
+        if self.frozen.has_names or self.frozen.has_inodes:
+            return self._mixed_page(directory, after, rows)
         found = self._connection.all(
             "SELECT d.name, d.cookie, i.ino, mode, uid, gid, nlink, size, rdev, atime_ns,"
             " mtime_ns, ctime_ns, i.parent, target FROM dentry d JOIN inode i ON i.ino = d.ino"
@@ -149,14 +153,62 @@ class InodeTable:
         )
         return [(Dentry(row[0], row[2], row[1]), Inode(*row[2:])) for row in found]
 
+    def _mixed_page(self, directory: InodeNo, after: int, rows: int) -> list[tuple[Dentry, Inode]]:
+        """A page of hot and frozen entries of hot and frozen inodes."""
+
+        def pass_over(error: Corrupt) -> None:
+            self._unlisted[directory] = error
+
+        if after < FIRST_COOKIE:  # the next listing may fare better
+            self._unlisted.pop(directory, None)
+        while True:
+            found = self._connection.all(
+                "SELECT name, ino, cookie FROM dentry WHERE parent = ? AND cookie > ?"
+                " ORDER BY cookie LIMIT ?",
+                (directory, after, rows),
+            )
+            entries = [Dentry(*row) for row in found]
+            entries += self.frozen.page(directory, after, rows, pass_over)
+            entries.sort(key=lambda dentry: dentry.cookie)
+            page = []
+            hot = self._hot_inodes(entries[:rows])
+            for dentry in entries[:rows]:
+                try:
+                    inode = hot.get(dentry.ino) or self.frozen.inode(dentry.ino)
+                except Corrupt as error:
+                    pass_over(error)
+                    continue
+                if inode is not None:
+                    page.append((dentry, inode))
+            if page:
+                return page
+            if not entries:
+                break
+            after = entries[:rows][-1].cookie
+        if directory in self._unlisted:
+            raise self._unlisted[directory]
+        return []
+
+    def _hot_inodes(self, entries: Sequence[Dentry]) -> dict[InodeNo, Inode]:
+        rows = self._connection.all(
+            f"SELECT {_COLUMNS} FROM inode WHERE ino IN (SELECT value FROM json_each(?))",  # noqa: S608
+            (json.dumps([dentry.ino for dentry in entries]),),
+        )
+        return {row[0]: Inode(*row) for row in rows}
+
     def _new_cookie(self) -> int:
-        if self._next_cookie >= self._cookies_end:
-            self._cookies_end = self._next_cookie + COOKIES_RESERVED
+        return self.reserve_cookies(1)
+
+    def reserve_cookies(self, count: int) -> int:
+        """The first of ``count`` consecutive positions that no entry has had."""
+        first = self._next_cookie
+        self._next_cookie += count
+        if self._next_cookie > self._cookies_end:
+            self._cookies_end = first + max(count, COOKIES_RESERVED)
             self._connection.execute(
                 "INSERT OR REPLACE INTO setting VALUES ('next_cookie', ?)", (self._cookies_end,)
             )
-        self._next_cookie += 1
-        return self._next_cookie - 1
+        return first
 
     def _forget_reserved(self) -> None:
         """A rolled-back transaction may have held the reservations: claim anew."""
@@ -168,6 +220,7 @@ class InodeTable:
         names: list[bytes] = []
         while ino != ROOT_INODE:
             row = self._connection.one("SELECT parent, name FROM dentry WHERE ino = ?", (ino,))
+            row = row or self.frozen.name_of(ino)
             if row is None:
                 return None
             ino = InodeNo(row[0])
@@ -180,13 +233,22 @@ class InodeTable:
         row = self._connection.one(
             "SELECT value FROM xattr WHERE ino = ? AND name = ?", (ino, name)
         )
-        return bytes(row[0]) if row else None
+        return bytes(row[0]) if row else dict(self.frozen.xattrs(ino)).get(name)
 
     def xattr_names(self, ino: InodeNo) -> Sequence[bytes]:
-        rows = self._connection.all("SELECT name FROM xattr WHERE ino = ? ORDER BY name", (ino,))
-        return [bytes(row[0]) for row in rows]
+        return [name for name, _ in self.xattrs(ino)]
+
+    def xattrs(self, ino: InodeNo) -> tuple[tuple[bytes, bytes], ...]:
+        """Names and values, sorted."""
+        rows = self._connection.all(
+            "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", (ino,)
+        )
+        if not rows:
+            return self.frozen.xattrs(ino)
+        return tuple((bytes(name), bytes(value)) for name, value in rows)
 
     def set_xattr(self, ino: InodeNo, name: bytes, value: bytes) -> None:
+        self.frozen.thaw_inode(ino)
         self._connection.execute(
             "INSERT INTO xattr VALUES (?, ?, ?)"
             " ON CONFLICT (ino, name) DO UPDATE SET value = excluded.value",
@@ -194,6 +256,7 @@ class InodeTable:
         )
 
     def remove_xattr(self, ino: InodeNo, name: bytes) -> None:
+        self.frozen.thaw_inode(ino)
         self._connection.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", (ino, name))
 
     # Conversation ids
@@ -201,6 +264,10 @@ class InodeTable:
     def name_conversation(self, ino: InodeNo, ids: Sequence[str]) -> None:
         """Remember the ids that the document of ``ino`` gives itself, instead of earlier ones."""
         with self._connection.transaction():
+            if self.frozen.is_conversation(ino):
+                if list(ids) == [""]:
+                    return
+                self.frozen.thaw_inode(ino)
             self._connection.execute("DELETE FROM conversation WHERE ino = ?", (ino,))
             self._connection.execute_many(
                 "INSERT OR IGNORE INTO conversation VALUES (?, ?)", [(name, ino) for name in ids]

@@ -1,6 +1,8 @@
 """The tables of index.db (FORMAT.md, "Index"): a catalogue that the packs can rebuild."""
 
-VERSION = 1
+import re
+
+VERSION = 2
 
 SCHEMA: str = """
 CREATE TABLE setting (
@@ -79,17 +81,68 @@ CREATE TABLE block (
     stored  INTEGER NOT NULL,   -- bytes in the pack, header included
     raw     INTEGER NOT NULL,   -- bytes of the payload
     content INTEGER NOT NULL,   -- bytes of documents that its records stand for
+    skip    INTEGER NOT NULL DEFAULT 0,  -- things of the block that come before ``first``
+    layout  INTEGER NOT NULL DEFAULT 0,  -- 0 as written at first, 1 dense
+    base    INTEGER,            -- number that names the block its codec refers to
+    brings  INTEGER NOT NULL DEFAULT 0,  -- stored bytes of what its records were the first to use
     PRIMARY KEY (kind, first)
 ) WITHOUT ROWID;
 
 CREATE TABLE pack (
     pack   INTEGER PRIMARY KEY,
-    length INTEGER NOT NULL     -- committed bytes; anything beyond is an interrupted write
+    length INTEGER NOT NULL,    -- committed bytes; anything beyond is an interrupted write
+    tier   INTEGER NOT NULL DEFAULT 0  -- 0 by ingest, 1 by compaction, 2 keys of hot things
 );
 
 CREATE TABLE record_key   (key INTEGER PRIMARY KEY, no INTEGER NOT NULL);
 CREATE TABLE segment_key  (key INTEGER PRIMARY KEY, no INTEGER NOT NULL);
 CREATE TABLE template_key (key INTEGER PRIMARY KEY, no INTEGER NOT NULL);
+
+-- Keys in packs: sorted, each run written at once. ``low`` and ``high`` are keys as unsigned
+-- numbers less 2**63, so that SQLite orders them.
+CREATE TABLE key_block (
+    thing  INTEGER NOT NULL,    -- the kind of what the keys are of
+    run    INTEGER NOT NULL,
+    low    INTEGER NOT NULL,
+    high   INTEGER NOT NULL,
+    count  INTEGER NOT NULL,
+    pack   INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
+    raw    INTEGER NOT NULL,
+    PRIMARY KEY (thing, run, low)
+) WITHOUT ROWID;
+
+-- The part of the tree that is in packs: what no row of inode, dentry, extent and xattr tells.
+CREATE TABLE frozen_inode (
+    first  INTEGER PRIMARY KEY, -- lowest inode number of the group
+    last   INTEGER NOT NULL,
+    count  INTEGER NOT NULL,
+    pack   INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
+    raw    INTEGER NOT NULL,
+    files  INTEGER NOT NULL,    -- how many are files
+    bytes  INTEGER NOT NULL,    -- their lengths
+    sealed INTEGER NOT NULL,    -- lengths of their extents
+    conversations INTEGER NOT NULL
+);
+CREATE TABLE frozen_name (
+    parent      INTEGER NOT NULL,  -- directory and name of the group's first entry
+    name        BLOB NOT NULL,
+    last_parent INTEGER NOT NULL,
+    last_name   BLOB NOT NULL,
+    cookie      INTEGER NOT NULL,  -- of the first entry; the others follow, one by one
+    count       INTEGER NOT NULL,
+    low_ino     INTEGER NOT NULL,  -- of all that its entries name
+    high_ino    INTEGER NOT NULL,
+    pack        INTEGER NOT NULL,
+    offset      INTEGER NOT NULL,
+    stored      INTEGER NOT NULL,
+    raw         INTEGER NOT NULL,
+    PRIMARY KEY (parent, name)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX frozen_name_cookie ON frozen_name (parent, cookie);
 
 CREATE TABLE frame_kind (
     kind   INTEGER PRIMARY KEY,
@@ -139,3 +192,26 @@ def _triggers() -> str:
 
 
 SCHEMA += _triggers()
+
+MIGRATIONS: dict[int, str] = {
+    1: """
+ALTER TABLE block ADD COLUMN skip INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE block ADD COLUMN layout INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE block ADD COLUMN base INTEGER;
+ALTER TABLE block ADD COLUMN brings INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pack ADD COLUMN tier INTEGER NOT NULL DEFAULT 0;
+"""
+    + "".join(
+        statement
+        for name in ("key_block", "frozen_inode", "frozen_name", "frozen_name_cookie")
+        for statement in re.findall(
+            rf"^CREATE (?:TABLE|UNIQUE INDEX) {name} .*?;$", SCHEMA, re.DOTALL | re.MULTILINE
+        )
+    ),
+}
+"""What brings the tables of a version to the next one."""
+
+
+def stored(statements: str) -> str:
+    """``statements`` as they go into the database, which keeps their text: nothing for people."""
+    return re.sub(r"\s+", " ", re.sub(r"--.*", "", statements))

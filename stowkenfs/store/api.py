@@ -29,6 +29,10 @@ class PackStore(Protocol):
         """Drop what an interrupted commit left beyond ``length_bytes``."""
         ...
 
+    def remove(self, pack: PackNo) -> None:
+        """Take a pack away that nothing refers to."""
+        ...
+
     def packs(self) -> Iterator[tuple[PackNo, int]]:
         """Number and length in bytes of each pack, by number."""
         ...

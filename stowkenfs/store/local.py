@@ -92,6 +92,14 @@ class LocalStore:
         with self._lock:
             os.ftruncate(self._open(pack, create=False), length_bytes)
 
+    def remove(self, pack: PackNo) -> None:
+        with self._lock:
+            fd = self._files.pop(pack, None)
+            if fd is not None:
+                os.close(fd)
+            self._new.discard(pack)
+            self._path(pack).unlink(missing_ok=True)
+
     def packs(self) -> Iterator[tuple[PackNo, int]]:
         found = []
         for path in self._directory.glob("*.pack"):

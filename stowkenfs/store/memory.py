@@ -30,6 +30,10 @@ class MemoryStore:
         with self._lock:
             del self._packs[pack][length_bytes:]
 
+    def remove(self, pack: PackNo) -> None:
+        with self._lock:
+            self._packs.pop(pack, None)
+
     def packs(self) -> Iterator[tuple[PackNo, int]]:
         with self._lock:
             sizes = [(pack, len(held)) for pack, held in sorted(self._packs.items())]

@@ -132,12 +132,16 @@ def test_locate(blocks: list[tuple[int, int]], asked: list[tuple[int, int]], hel
 def test_numbers_and_packs_go_on(connection: Connection) -> None:
     catalogue = Catalogue(connection)
     assert catalogue.next_number(1) == 0
-    assert catalogue.last_pack() == (0, 0)
+    assert catalogue.open_pack(0) == (0, 0)
+    assert catalogue.new_pack() == 1
     catalogue.add_blocks([place(1, 0, 5), place(2, 0, 1)], {PackNo(1): 40})
     catalogue.add_blocks([place(1, 5, 2, pack=2)], {PackNo(2): 7})
     assert catalogue.next_number(1) == 7
     assert catalogue.next_number(2) == 1
-    assert catalogue.last_pack() == (2, 7)
+    assert catalogue.open_pack(0) == (2, 7)
+    assert catalogue.new_pack() == 3
+    assert catalogue.reserve(1, 5) == 7
+    assert catalogue.next_number(1) == 12
 
 
 def test_blocks_are_added_all_or_none(connection: Connection) -> None:
@@ -146,7 +150,7 @@ def test_blocks_are_added_all_or_none(connection: Connection) -> None:
     with pytest.raises(Exception, match="UNIQUE"):
         catalogue.add_blocks([place(1, 5, 2), place(1, 0, 5)], {PackNo(1): 90})
     assert catalogue.locate(1, 5) is None
-    assert catalogue.last_pack() == (1, 40)
+    assert catalogue.open_pack(0) == (1, 40)
 
 
 def test_keys(connection: Connection) -> None:

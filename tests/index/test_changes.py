@@ -99,6 +99,7 @@ def test_pages_are_bounded_and_reach_everything(table: Table) -> None:
         assert len(page) <= 7
         seen += [change for change, _ in page]
         table.log.settle(page)
+        assert table.log.are_all(page, 7) == (len(seen) == 50)
     assert len(seen) == 50
 
 

@@ -1,0 +1,65 @@
+"""Extents of documents: rows of their own, or those of a frozen inode."""
+
+from collections.abc import Sequence
+
+from stowkenfs.ids import InodeNo
+from stowkenfs.index.connection import Connection
+from stowkenfs.index.frozen_tree import FrozenTree
+from stowkenfs.index.rows import Extent
+
+
+class ExtentTable:
+    """Queries on extents. Event loop's thread only."""
+
+    def __init__(self, connection: Connection, frozen: FrozenTree) -> None:
+        self._connection = connection
+        self._frozen = frozen
+
+    def touching(self, ino: InodeNo, start: int, end: int) -> list[Extent]:
+        """Those of ``ino`` that touch bytes ``start`` to ``end``, in order."""
+        rows = self._connection.all(
+            "SELECT start, length, record, count FROM extent WHERE ino = ? AND start < ?"
+            " AND start >= ifnull((SELECT max(start) FROM extent WHERE ino = ? AND start <= ?), 0)"
+            " AND start + length > ? ORDER BY start",
+            (ino, end, ino, start, start),
+        )
+        if not rows and self._frozen.has_inodes:
+            frozen = self._frozen.extents(ino)
+            return [one for one in frozen if one.start < end and one.end > start]
+        return [Extent(*row) for row in rows]
+
+    def page(self, ino: InodeNo, start: int, rows: int) -> list[Extent]:
+        """Up to ``rows`` of those that begin at byte ``start`` or behind it."""
+        found = self._connection.all(
+            "SELECT start, length, record, count FROM extent"
+            " WHERE ino = ? AND start >= ? ORDER BY start LIMIT ?",
+            (ino, start, rows),
+        )
+        if not found and self._frozen.has_inodes:
+            return [one for one in self._frozen.extents(ino) if one.start >= start][:rows]
+        return [Extent(*row) for row in found]
+
+    def replace(self, ino: InodeNo, start: int, end: int, extents: Sequence[Extent]) -> None:
+        """Put ``extents`` in place of those between ``start`` and ``end``."""
+        with self._connection.transaction():
+            self._frozen.thaw_inode(ino)
+            self._connection.execute(
+                "DELETE FROM extent WHERE ino = ? AND start >= ? AND start < ?", (ino, start, end)
+            )
+            self._connection.execute_many(
+                "INSERT INTO extent VALUES (?, ?, ?, ?, ?)",
+                [(ino, e.start, e.length, e.record, e.count) for e in extents],
+            )
+
+    def cut(self, ino: InodeNo, size: int) -> None:
+        """Forget what lies at and beyond byte ``size``."""
+        with self._connection.transaction():
+            self._frozen.thaw_inode(ino)
+            straddling = self.touching(ino, max(size - 1, 0), size) if size else []
+            self._connection.execute("DELETE FROM extent WHERE ino = ? AND start >= ?", (ino, size))
+            for extent in straddling:
+                if extent.end > size:
+                    self._connection.execute(
+                        "UPDATE extent SET length = ? WHERE ino = ? AND start = ?",
+                        (size - extent.start, ino, extent.start),
+                    )

@@ -1,0 +1,46 @@
+"""What the rows of the tree are as values: inodes, names, extents."""
+
+from dataclasses import dataclass
+
+from stowkenfs.ids import InodeNo
+
+
+@dataclass(slots=True)
+class Inode:
+    """One row of ``inode``; times in nanoseconds since the epoch, size in bytes."""
+
+    ino: InodeNo
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+    size: int
+    rdev: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    parent: InodeNo
+    target: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dentry:
+    """A name in a directory; readdir continues after ``cookie``."""
+
+    name: bytes
+    ino: InodeNo
+    cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """``length`` bytes of a document from ``start``: consecutive records from ``record``."""
+
+    start: int
+    length: int
+    record: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
