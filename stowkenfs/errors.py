@@ -33,6 +33,7 @@ StowkenError
 ├── JobError              maintenance asked for through control files
 │   ├── BadRequest
 │   ├── JobRunning
+│   ├── JobCancelled
 │   └── DamageFound
 └── MountFailed
 """
@@ -204,8 +205,12 @@ class JobRunning(JobError):
     pass
 
 
+class JobCancelled(JobError):
+    """Somebody asked a running job to stop, and it did."""
+
+
 class DamageFound(JobError):
-    """``verify`` ran and its report names damage."""
+    """A job ran and its report names damage."""
 
 
 class MountFailed(StowkenError):

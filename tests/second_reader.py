@@ -5,7 +5,6 @@ everything in memory and trusts no length less than FORMAT.md allows; it is an o
 """
 
 import base64
-import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,85 +14,80 @@ from typing import Any
 
 import zstandard
 
+from tests.second_reader_bytes import Bytes, sha256, unzstd
+from tests.second_reader_dense import (
+    Body,
+    DenseRecords,
+    DenseSegment,
+    Orders,
+    References,
+    ids_of,
+    read_codebook,
+    read_dense_segments,
+    read_ranges,
+)
+from tests.second_reader_tree import INODES, NAMES, NAMESPACE, Told, Tree
+
 TABLES = Path(__file__).parent.parent / "stowkenfs" / "frames" / "tables"
 TABLE_OF = {1: "cl100k_base.bin", 2: "o200k_base.bin"}
-RECORDS, SEGMENTS, TEMPLATES, NAMESPACE = 1, 2, 3, 4
-HEADER = "<4sBBHQIII"
-
-
-def sha256(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
-
-
-class Bytes:
-    """A byte string that is read from its start to its end."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.at = 0
-
-    @property
-    def rest(self) -> int:
-        return len(self.content) - self.at
-
-    def take(self, length: int) -> bytes:
-        assert length <= self.rest, "cut off"
-        self.at += length
-        return self.content[self.at - length : self.at]
-
-    def varint(self) -> int:
-        value = shift = 0
-        while True:
-            (byte,) = self.take(1)
-            value += (byte % 128) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    def signed(self) -> int:
-        number = self.varint()
-        return -(number + 1) // 2 if number % 2 else number // 2
-
-    def text(self) -> bytes:
-        return self.take(self.varint())
-
-    def column(self, count: int) -> list[int]:
-        packed = Bytes(self.text())
-        numbers = [packed.varint() for _ in range(count)]
-        assert packed.rest == 0
-        return numbers
-
-    def keys(self, count: int) -> list[int]:
-        return list(struct.unpack(f"<{count}q", self.take(8 * count)))
+RECORDS, SEGMENTS, TEMPLATES, CODEBOOKS, KEYS = 1, 2, 3, 5, 6
+HEADER = "<4sBBBBQIII"
 
 
 def read_superblock(content: bytes) -> tuple[bytes, int]:
     magic, version, vault_id, created_ns = struct.unpack("<8sI16sQ", content[:36])
     assert magic == b"STOWKEN\n"
     assert content[36:52] == sha256(content[:36])[:16]
-    assert version == 1
+    assert version in (1, 2)
     return vault_id, created_ns
 
 
-def blocks_of(content: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """``(kind, first, count, payload)`` of each block of a pack."""
+@dataclass
+class Stored:
+    """A block as it lies in a pack."""
+
+    kind: int
+    codec: int
+    layout: int
+    first: int
+    count: int
+    raw: int
+    stored: bytes
+
+    @property
+    def base_number(self) -> int:
+        return int.from_bytes(self.stored[:8], "little")
+
+    def payload(self, base: bytes | None = None) -> bytes:
+        """Unpacked; ``base`` is the payload of the block that holds ``base_number``."""
+        payload = self.stored
+        if self.codec == 1:
+            payload = unzstd(payload, self.raw)
+        elif self.codec == 2:
+            assert base is not None
+            payload = unzstd(payload[8:], self.raw, base)
+        else:
+            assert self.codec == 0
+        assert len(payload) == self.raw
+        return payload
+
+
+def stored_blocks(content: bytes) -> Iterator[Stored]:
     pack = Bytes(content)
     while pack.rest:
         head = pack.take(28)
-        magic, kind, codec, _, first, count, raw, stored = struct.unpack(HEADER, head)
+        magic, kind, codec, layout, _, first, count, raw, length = struct.unpack(HEADER, head)
         assert magic == b"SKb1"
         checksum = pack.take(16)
-        payload = pack.take(stored)
-        assert checksum == sha256(head + payload)[:16]
-        if codec == 1:
-            payload = unzstd(payload, raw)
-        assert len(payload) == raw
-        yield kind, first, count, payload
+        stored = pack.take(length)
+        assert checksum == sha256(head + stored)[:16]
+        yield Stored(kind, codec, layout, first, count, raw, stored)
 
 
-def unzstd(content: bytes, length: int) -> bytes:
-    reader = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
-    return reader.decompress(content, max_output_size=length)
+def blocks_of(content: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """``(kind, first, count, payload)`` of each block of a pack without bases."""
+    for block in stored_blocks(content):
+        yield block.kind, block.first, block.count, block.payload()
 
 
 def spellings(vocabulary: int) -> list[bytes]:
@@ -155,80 +149,86 @@ def write_styled(style: int, content: bytes) -> bytes:
     return (out.replace("/", "\\/") if style in (5, 6) else out).encode()
 
 
-@dataclass
-class Node:
-    """An inode as the packs tell it."""
-
-    mode: int
-    uid: int
-    gid: int
-    nlink: int
-    size: int
-    mtime_ns: int
-    target: bytes | None
-    xattrs: dict[bytes, bytes]
-    extents: dict[int, tuple[int, int, int]]  # {start: (length, record, count)}
+Segment = bytes | tuple[int, DenseSegment]
+"""A frame, or a codebook's number plus one and what is written with it."""
 
 
 class Packs:
-    """All that a list of packs, in order, says."""
+    """All that a list of packs, in the order of their numbers, says.
+
+    Where blocks claim the same number, the one that lies last counts.
+    """
 
     def __init__(self, packs: Iterable[bytes]) -> None:
-        self.records: dict[int, tuple[int, int, bytes]] = {}  # {number: (length, key, body)}
-        self.frames: dict[int, bytes] = {}
+        self.records: dict[int, tuple[int, bytes, Body]] = {}  # {number: (length, check, body)}
+        self.segments: dict[int, Segment] = {}
         self.templates: dict[int, bytes] = {}
-        self.nodes: dict[int, Node] = {}
-        self.names: dict[tuple[int, bytes], int] = {}  # {(parent, name): ino}
+        self._codebooks: dict[int, bytes] = {}
+        self._orders: dict[int, Orders] = {}
         self._spellings: dict[int, list[bytes]] = {}
-        for pack in packs:
-            for kind, first, count, payload in blocks_of(pack):
-                self._read(kind, first, count, Bytes(payload))
+        found = [block for pack in packs for block in stored_blocks(pack)]
+        told: dict[int, Told] = {}
+        unpacked = self._unpacked(found)
+        # What records refer to, in dense blocks of which templates decide, comes first.
+        for kind in (TEMPLATES, CODEBOOKS, SEGMENTS, RECORDS):
+            for block, payload in zip(found, unpacked, strict=True):
+                if block.kind == kind:
+                    self._read(block, Bytes(payload))
+        for block, payload in zip(found, unpacked, strict=True):
+            if block.kind in (NAMESPACE, INODES, NAMES):
+                told[block.first] = Told(block.kind, block.count, payload)
+        self._tree = Tree(told)
+        self.nodes = self._tree.nodes
 
-    def _read(self, kind: int, first: int, count: int, payload: Bytes) -> None:
-        if kind == NAMESPACE:
-            for _ in range(count):
-                self._statement(payload)
-        elif kind == RECORDS:
-            lengths, sizes = payload.column(count), payload.column(count)
-            rows = zip(lengths, payload.keys(count), map(payload.take, sizes), strict=True)
-            self.records.update(enumerate(rows, first))
-        elif kind == SEGMENTS:
-            sizes, _keys = payload.column(count), payload.keys(count)
-            self.frames.update(enumerate(map(payload.take, sizes), first))
+    def _unpacked(self, blocks: list[Stored]) -> list[bytes]:
+        bases: dict[tuple[int, int], bytes] = {}  # {(kind, number): payload}
+        for block in blocks:
+            if block.codec != 2 and block.layout == 1:
+                payload = block.payload()
+                for number in read_ranges(Bytes(payload), block.first):
+                    bases[block.kind, number] = payload
+        return [
+            block.payload(bases[block.kind, block.base_number] if block.codec == 2 else None)
+            for block in blocks
+        ]
+
+    def _read(self, block: Stored, payload: Bytes) -> None:
+        numbers: Iterable[int] = range(block.first, block.first + block.count)
+        if block.layout == 1:
+            numbers = read_ranges(payload, block.first)
+        rows: Any
+        if block.kind == RECORDS:
+            rows = (read_records if block.layout == 0 else self._dense_records)(
+                payload, block.count
+            )
+            self.records.update(zip(numbers, rows, strict=True))
+        elif block.kind == SEGMENTS and block.layout == 1:
+            codebook, dense = read_dense_segments(payload, block.count)
+            self.segments.update((n, (codebook, s)) for n, s in zip(numbers, dense, strict=True))
+        elif block.kind == SEGMENTS:
+            sizes, _keys = payload.column(block.count), payload.keys(block.count)
+            self.segments.update(zip(numbers, map(payload.take, sizes), strict=True))
         else:
-            assert kind == TEMPLATES
-            self.templates.update(enumerate(map(payload.take, payload.column(count)), first))
+            shelf = self.templates if block.kind == TEMPLATES else self._codebooks
+            sizes = payload.column(block.count)
+            shelf.update(zip(numbers, map(payload.take, sizes), strict=True))
         assert payload.rest == 0
 
-    def _statement(self, payload: Bytes) -> None:
-        statement, number = payload.take(1)[0], payload.varint()
-        if statement == 1:
-            mode, uid, gid, nlink, size, _rdev = (payload.varint() for _ in range(6))
-            _atime, mtime, _ctime = (payload.signed() for _ in range(3))
-            _parent, target_length = payload.varint(), payload.varint()
-            target = payload.take(target_length - 1) if target_length else None
-            xattrs = {payload.text(): payload.text() for _ in range(payload.varint())}
-            extents = self.nodes[number].extents if number in self.nodes else {}
-            self.nodes[number] = Node(mode, uid, gid, nlink, size, mtime, target, xattrs, extents)
-        elif statement == 2:
-            self.nodes.pop(number, None)
-        elif statement == 3:
-            name = payload.text()
-            self.names[number, name] = payload.varint()
-        elif statement == 4:
-            self.names.pop((number, payload.text()), None)
-        else:
-            assert statement == 5
-            extents, at = self.nodes[number].extents, payload.varint()
-            for start in [start for start in extents if start >= at]:
-                del extents[start]
-            for _ in range(payload.varint()):
-                gap, length, record, count = (payload.varint() for _ in range(4))
-                extents[at + gap] = (length, record, count)
-                at += gap + length
+    def _dense_records(self, payload: Bytes, count: int) -> list[tuple[int, bytes, Body]]:
+        return [
+            (length, check.to_bytes(4, "little"), body)
+            for length, check, body in DenseRecords(payload, count, self.templates).all()
+        ]
 
     def segment(self, number: int) -> tuple[int, list[int]]:
-        return read_frame(self.frames[number])
+        """Vocabulary and ids."""
+        segment = self.segments[number]
+        if isinstance(segment, bytes):
+            return read_frame(segment)
+        codebook, dense = segment
+        if codebook and codebook not in self._orders:
+            self._orders[codebook] = read_codebook(self._codebooks[codebook - 1])[2]
+        return dense[0], ids_of(dense, self._orders.get(codebook, {}))
 
     def text(self, number: int) -> bytes:
         vocabulary, ids = self.segment(number)
@@ -239,10 +239,10 @@ class Packs:
         return b"".join(self._spellings[vocabulary][one] for one in ids)
 
     def record(self, number: int) -> bytes:
-        length, key, body = self.records[number]
-        content = render_body(body, self.templates, self.text, lambda at: self.segment(at)[1])
+        length, check, body = self.records[number]
+        content = render(body, self.templates, self.text, lambda at: self.segment(at)[1])
         assert len(content) == length
-        assert sha256(content)[:8] == struct.pack("<q", key)
+        assert sha256(content).startswith(check)
         return content
 
     def content(self, ino: int) -> bytes:
@@ -255,37 +255,26 @@ class Packs:
         return bytes(out)
 
     def tree(self) -> dict[str, int]:
-        """``{path: inode number}`` of all names."""
-        paths = {1: ""}
-        found: dict[str, int] = {}
-        waiting = [1]
-        while waiting:
-            at = waiting.pop()
-            for (parent, name), ino in self.names.items():
-                if parent == at:
-                    path = f"{paths[at]}/{name.decode()}"
-                    found[path] = ino
-                    if self.nodes[ino].mode & 0o170000 == 0o040000:
-                        paths[ino] = path
-                        waiting.append(ino)
-        return found
+        """``{path: inode number}`` of all names; surrogates stand for what is no UTF-8."""
+        return self._tree.paths()
 
 
-def render_body(
-    content: bytes,
-    templates: Mapping[int, bytes],
-    text_of: Callable[[int], bytes],
-    ids_of: Callable[[int], Iterable[int]],
-) -> bytes:
-    """The record of a body; ``text_of`` and ``ids_of`` give segments by number."""
+def read_records(payload: Bytes, count: int) -> list[tuple[int, bytes, Body]]:
+    lengths, sizes = payload.column(count), payload.column(count)
+    checks = [payload.take(8) for _ in range(count)]
+    bodies = [read_body(payload.take(size)) for size in sizes]
+    return list(zip(lengths, checks, bodies, strict=True))
+
+
+def read_body(content: bytes) -> Body:
     body = Bytes(content)
-    skeleton = b"".join(templates[body.varint()] for _ in range(body.varint()))
-    slots = skeleton.split(b"\0")
-    out, previous = slots.pop(0), -1
+    templates = [body.varint() for _ in range(body.varint())]
+    values: list[bytes | References] = []
+    previous = -1
     while body.rest:
         head = body.varint()
         if head % 2 == 0:
-            out += body.take(head // 2) + slots.pop(0)
+            values.append(body.take(head // 2))
             continue
         style = head // 2 % 16
         separator = body.text() if style == 15 else b""
@@ -294,12 +283,28 @@ def render_body(
             body.varint()  # the type, which the bytes do not depend on
             previous += body.signed() + 1
             numbers.append(previous)
-        if style == 15:
-            ids = [b"%d" % one for number in numbers for one in ids_of(number)]
-            out += separator.join(ids) + slots.pop(0)
+        values.append(References(style, separator, numbers))
+    return Body(templates, values)
+
+
+def render(
+    body: Body,
+    templates: Mapping[int, bytes],
+    text_of: Callable[[int], bytes],
+    ids_of_segment: Callable[[int], Iterable[int]],
+) -> bytes:
+    """The record of a body; ``text_of`` and ``ids_of_segment`` give segments by number."""
+    first, *rest = b"".join(templates[number] for number in body.templates).split(b"\0")
+    out = first
+    for value, piece in zip(body.values, rest, strict=True):
+        if isinstance(value, bytes):
+            out += value
+        elif value.style == 15:
+            ids = [b"%d" % one for number in value.segments for one in ids_of_segment(number)]
+            out += value.separator.join(ids)
         else:
-            out += write_styled(style, b"".join(map(text_of, numbers))) + slots.pop(0)
-    assert not slots
+            out += write_styled(value.style, b"".join(map(text_of, value.segments)))
+        out += piece
     return out
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import stat
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import anyio
 import pytest
 
 from stowkenfs.errors import IndexDamaged
+from stowkenfs.store.block import BlockCodec, BlockKind, Layout
+from stowkenfs.vault.compaction.batch import CompactOptions
 from stowkenfs.vault.conversation import Conversation, Message
 from stowkenfs.vault.superblock import FORMAT_VERSION, Superblock
 from stowkenfs.vault.vault import Vault
@@ -19,7 +22,8 @@ from tests import second_reader
 
 FOLDER = Path(__file__).parent / "vaults"
 VERSIONS = [f"v{number}" for number in range(1, FORMAT_VERSION + 1)]
-FROZEN_BYTES_MAX = 100_000
+FROZEN_BYTES_MAX = 150_000
+QUICK = CompactOptions(level=3)
 
 
 @pytest.fixture(params=VERSIONS)
@@ -33,6 +37,22 @@ def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, An
 
 def test_each_version_is_frozen_and_each_frozen_version_tested():
     assert sorted(path.name for path in FOLDER.iterdir()) == VERSIONS
+
+
+def test_the_newest_has_something_of_each_kind_and_some_of_it_twice():
+    """Also in blocks that nobody uses any more."""
+    blocks = [
+        block
+        for path in sorted((FOLDER / VERSIONS[-1] / "vault" / "packs").iterdir())
+        for block in second_reader.stored_blocks(path.read_bytes())
+    ]
+    found = Counter((block.kind, block.layout) for block in blocks)
+    assert {block.codec for block in blocks} == set(BlockCodec)
+    dense = {(kind, Layout.DENSE) for kind in (1, 2, 3)}
+    plain = {(kind, Layout.PLAIN) for kind in BlockKind}
+    assert set(found) == dense | plain
+    assert found[BlockKind.INODES, Layout.PLAIN] > 9
+    assert found[BlockKind.NAMESPACE, Layout.PLAIN] > 2
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -125,7 +145,10 @@ def test_it_verifies_and_takes_more(frozen):
 
 def test_the_packs_alone_hold_names_attributes_and_sealed_content(frozen):
     """The second reader has only FORMAT.md; the index is not needed."""
-    manifest, directory = frozen
+    check_packs_alone(*frozen)
+
+
+def check_packs_alone(manifest: dict[str, Any], directory: Path) -> None:
     packs = [path.read_bytes() for path in sorted((directory / "packs").iterdir())]
     read = second_reader.Packs(packs)
     found = read.tree()
@@ -143,6 +166,22 @@ def test_the_packs_alone_hold_names_attributes_and_sealed_content(frozen):
             if not entry["draft"]:
                 content = read.content(found[path])
                 assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+
+
+def test_it_compacts_and_reads_the_same(frozen):
+    """What an old release stored, and what it compacted, goes on together."""
+    manifest, directory = frozen
+
+    async def compact() -> None:
+        async with Vault.open(directory) as vault:
+            report = await vault.compact(QUICK)
+            assert report.documents
+            assert report.inodes_frozen
+            assert (await vault.verify()).clean
+
+    anyio.run(compact)
+    assert anyio.run(contents_of, directory) == manifest["entries"]
+    check_packs_alone(manifest, directory)
 
 
 @pytest.mark.parametrize("damage", ["absent", "empty"])

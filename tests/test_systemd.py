@@ -1,4 +1,4 @@
-"""The unit in systemd/ is one that systemd accepts, and that cannot hide the mount."""
+"""The units in systemd/ are ones that systemd accepts, and that cannot hide the mount."""
 
 import os
 import re
@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from stowkenfs.cli.main import COMMANDS
+
 ROOT = Path(__file__).parent.parent
-UNIT = ROOT / "systemd" / "stowkenfs@.service"
+UNITS = ROOT / "systemd"
+SERVICES = ["stowkenfs@.service", "stowkenfs-compact@.service"]
+TIMERS = ["stowkenfs-compact@.timer"]
 
 # Each gives the service a mount namespace: systemd.exec(5), "Sandboxing".
 NAMESPACED = {
@@ -56,8 +60,8 @@ UNPRIVILEGED = {
 }
 
 
-def settings() -> list[tuple[str, str]]:
-    lines = UNIT.read_text().splitlines()
+def settings(unit: str) -> list[tuple[str, str]]:
+    lines = (UNITS / unit).read_text().splitlines()
     return [
         (key, value)
         for key, separator, value in (line.partition("=") for line in lines)
@@ -69,8 +73,9 @@ def program(command: str) -> str:
     return command.lstrip("-").split()[0]
 
 
+@pytest.mark.parametrize("unit", [*SERVICES, *TIMERS])
 @pytest.mark.parametrize("manager", ["--user", "--system"])
-def test_systemd_accepts_the_unit(manager, tmp_path):
+def test_systemd_accepts_the_unit(manager, unit, tmp_path):
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not installed")
@@ -78,11 +83,12 @@ def test_systemd_accepts_the_unit(manager, tmp_path):
     stand_in = tmp_path / "stowkenfs"
     stand_in.write_text("#!/bin/sh\n")
     stand_in.chmod(0o755)
-    unit = tmp_path / "stowkenfs@check.service"
-    unit.write_text(UNIT.read_text().replace("=stowkenfs ", f"={stand_in} "))
+    for name in (*SERVICES, *TIMERS):  # a timer is checked with its service
+        text = (UNITS / name).read_text().replace("=stowkenfs ", f"={stand_in} ")
+        (tmp_path / name.replace("@", "@check")).write_text(text)
 
     done = subprocess.run(
-        [analyze, manager, "verify", "--man=no", unit],
+        [analyze, manager, "verify", "--man=no", tmp_path / unit.replace("@", "@check")],
         env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -96,19 +102,32 @@ def test_systemd_accepts_the_unit(manager, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_nothing_in_the_unit_keeps_the_mount_from_being_made_or_seen():
-    assert {key for key, _ in settings()} & (NAMESPACED | UNPRIVILEGED) == set()
+@pytest.mark.parametrize("unit", SERVICES)
+def test_nothing_in_the_unit_keeps_the_mount_from_being_made_or_seen(unit):
+    keys = {key for key, _ in settings(unit)}
+    assert keys & NAMESPACED == set()
+    assert unit != "stowkenfs@.service" or keys & UNPRIVILEGED == set()
 
 
-def test_the_unit_runs_a_program_that_the_project_installs():
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_unit_runs_a_program_that_the_project_installs(unit):
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert {program(v) for k, v in settings() if k in {"ExecStart", "ExecStop"}} == set(scripts)
+    commands = [value for key, value in settings(unit) if key in {"ExecStart", "ExecStop"}]
+    assert {program(command) for command in commands} == set(scripts)
+    assert {command.split()[1] for command in commands} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("timer", TIMERS)
+def test_a_timer_has_a_service_of_its_name(timer):
+    assert timer.replace(".timer", ".service") in SERVICES
+    assert "OnCalendar" in dict(settings(timer))
 
 
 def test_the_example_sets_every_variable_that_the_unit_uses():
     used = {
         name
-        for key, value in settings()
+        for unit in SERVICES
+        for key, value in settings(unit)
         if key.startswith("Exec")
         for name in re.findall(r"\$\{?([A-Z]+)", value)
     }
@@ -118,8 +137,9 @@ def test_the_example_sets_every_variable_that_the_unit_uses():
 
 def test_files_named_in_the_instructions_exist():
     instructions = (ROOT / "systemd" / "README.md").read_text()
-    named = set(re.findall(r"(?:systemd|tools)/[\w@.]*\w", instructions))
+    named = set(re.findall(r"(?:systemd|tools)/[\w@.-]*\w", instructions))
     # These are directories of the machine: ~/.config/systemd/user, /etc/systemd/system.
     named -= {"systemd/user", "systemd/system"}
-    assert named >= {"systemd/stowkenfs@.service", "systemd/example.env", "tools/mount"}
+    units = {f"systemd/{name}" for name in (*SERVICES, *TIMERS)}
+    assert named >= units | {"systemd/example.env", "tools/mount"}
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []

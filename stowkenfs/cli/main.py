@@ -11,6 +11,7 @@ COMMANDS = {
     "mount": "mount",
     "umount": "umount",
     "stats": "stats",
+    "compact": "compact",
     "verify": "verify",
     "import": "import_",
     "export": "export",
@@ -75,7 +76,7 @@ def group() -> None:
     \b
     EXIT STATUS
       0  all is well
-      1  it failed; for verify: damage was found
+      1  it failed; for verify and compact: damage was found
       2  wrong usage
       3  the vault is locked by another process, or the mount point is busy
       4  the vault is damaged and cannot be opened

@@ -1,14 +1,35 @@
-"""Showing how far a long command is: a bar on a terminal, else a line now and then."""
+"""What the terminal can show, and how far a long command is.
 
+A bar on a terminal, else a line now and then.
+"""
+
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stowkenfs.control.bars import Look
 
 LINE_SECONDS = 10.0
 
 Show = Callable[[int, int | None, str], None]
 """``show(done_bytes, total_bytes or None, what)``; cheap enough to be called for each file."""
+
+
+def page_look() -> "Look":
+    """What a page on stdout may use; see https://no-color.org for NO_COLOR."""
+    from stowkenfs.control.bars import Look
+
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return Look(
+        width=shutil.get_terminal_size((80, 24)).columns,
+        unicode=sys.stdout.encoding.lower().startswith("utf"),
+        color=sys.stdout.isatty() and not plain,
+    )
 
 
 @contextmanager

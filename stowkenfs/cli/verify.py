@@ -1,24 +1,17 @@
 """``stowkenfs verify``."""
 
-import errno
 import json
-import re
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from stowkenfs.cli.jobs import run_in_mount
 from stowkenfs.cli.targets import MountTarget, VaultTarget, find_target
 from stowkenfs.cli.terminal import Show, shown_progress
 
 if TYPE_CHECKING:
     from stowkenfs.vault.verify import VerifyReport
-
-POLL_SECONDS = 0.5
-MEBI = 1 << 20
-
-_PROGRESS = re.compile(r"verify: .*\(([0-9.]+) of ([0-9.]+) MiB\)")
 
 
 @click.command("verify", short_help="Read and check everything that is stored.")
@@ -47,7 +40,7 @@ def command(target: Path, as_json: bool) -> int:
     found = find_target(target)
     with shown_progress("verify", quiet=as_json) as show:
         if isinstance(found, MountTarget):
-            text, report = _through_mount(found, show)
+            text, report = run_in_mount(found, "verify", show)
         else:
             text, report = _directly(found, show)
     click.echo(json.dumps(report, indent=2) if as_json else text, nl=as_json)
@@ -67,35 +60,3 @@ async def _verify(directory: Path, show: Show) -> "VerifyReport":
 
     async with Vault.open(directory) as vault:
         return await vault.verify(lambda done, total: show(done, total, ""))
-
-
-def _through_mount(target: MountTarget, show: Show) -> tuple[str, dict[str, Any]]:
-    """The mount's report; the write that asks for it returns when it is complete."""
-    from stowkenfs.errors import JobRunning
-
-    failures: list[OSError] = []
-
-    def run() -> None:
-        try:
-            target.act("verify")
-        except OSError as error:
-            failures.append(error)
-
-    job = threading.Thread(target=run, daemon=True)
-    job.start()
-    while job.is_alive():
-        job.join(POLL_SECONDS)
-        matches = _PROGRESS.findall(target.text("progress")) if job.is_alive() else []
-        if matches:
-            done, total = matches[-1]
-            show(int(float(done) * MEBI), int(float(total) * MEBI), "")
-    # EIO is the answer when damage was found: then the report says more.
-    for error in failures:
-        if error.errno == errno.EBUSY:
-            raise JobRunning("the mount runs another job; see .stowken/progress in it")
-        if error.errno != errno.EIO:
-            raise error
-    report = target.json("verify.json")
-    if report is None or (failures and report["clean"]):
-        raise failures[0] if failures else OSError(errno.EIO, "the mount gave no report")
-    return target.text("verify"), report

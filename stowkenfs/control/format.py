@@ -52,7 +52,12 @@ def format_stats(stats: VaultStats) -> str:
         ("templates", f"{stats.templates:,}", ""),
         ("segments", f"{stats.segments:,}", ""),
     ]
+    if stats.dense_segments:
+        compacted = f"{stats.dense_segments:,}"
+        rows.append(("  compacted", compacted, format_size(stats.dense_bytes)))
     for kind, totals in stats.frames.items():
+        if stats.dense_segments and not totals["frames"]:
+            continue
         name = f"  frames {kind}" + (f" ({FRAME_KINDS[kind]})" if kind in FRAME_KINDS else "")
         rows.append((name, f"{totals['frames']:,}", format_size(totals["bytes"])))
     return _aligned(rows)

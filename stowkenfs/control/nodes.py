@@ -80,6 +80,9 @@ class ControlFile(ABC):
     words: frozenset[str] = frozenset()
     """Names of the ``key=value`` words that ``act`` knows."""
 
+    verbs: frozenset[str] = frozenset()
+    """Words without a value that it knows."""
+
     refusal: str | None = None
     """Why the last thing written was refused, for ``render`` to show; None when it was not."""
 
@@ -148,8 +151,13 @@ class StaticDirectory(ControlDirectory):
             yield entry
 
 
-def parse_words(written: bytes, known: frozenset[str]) -> dict[str, str]:
-    """``key=value`` words; ``1`` or nothing means the defaults. Raises BadRequest."""
+def parse_words(
+    written: bytes, known: frozenset[str], verbs: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    """``key=value`` words, and ``verbs``, whose value is empty. Raises BadRequest.
+
+    ``1`` or nothing means the defaults.
+    """
     try:
         text = written.decode().strip()
     except UnicodeDecodeError as error:
@@ -159,10 +167,8 @@ def parse_words(written: bytes, known: frozenset[str]) -> dict[str, str]:
     words: dict[str, str] = {}
     for word in text.split():
         name, equals, value = word.partition("=")
-        if not equals or name not in known:
-            choices = ", ".join(f"{name}=…" for name in sorted(known))
-            raise BadRequest(
-                f"unknown word {word!r}; write 1" + (f" or {choices}" if known else "")
-            )
+        if not (name in known if equals else name in verbs):
+            choices = sorted(verbs) or ["1", *(f"{name}=…" for name in sorted(known))]
+            raise BadRequest(f"unknown word {word!r}; write {' or '.join(choices)}")
         words[name] = value
     return words

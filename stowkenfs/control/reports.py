@@ -1,4 +1,4 @@
-"""Control files that report on the vault: stats, verify, status."""
+"""Control files that report on the vault: stats, where, verify, status."""
 
 import json
 import os
@@ -6,12 +6,23 @@ import resource
 import time
 from collections.abc import Mapping
 
-from stowkenfs.control.format import format_stats, format_verify
+import anyio
+
+from stowkenfs.control.bars import Look
+from stowkenfs.control.format import format_verify
 from stowkenfs.control.jobs import Jobs
 from stowkenfs.control.nodes import ControlFile, Rendered, RenderedBytes
+from stowkenfs.control.where import format_stats_page, format_where
 from stowkenfs.errors import DamageFound
 from stowkenfs.vault.vault import Vault
 from stowkenfs.vault.verify import VerifyReport
+from stowkenfs.vault.where import Where, where_of
+
+PAGE = Look()
+"""Of control files, which do not know who reads them."""
+
+WHERE_KEPT_TIMES = 10
+"""How many times as long as it took to make it the page of ``where`` is kept."""
 
 
 class StatsFile(ControlFile):
@@ -23,10 +34,45 @@ class StatsFile(ControlFile):
 
     async def render(self) -> Rendered:
         stats = await self._vault.stats()
-        text = (
-            json.dumps(stats.to_dict(), indent=2) + "\n" if self._as_json else format_stats(stats)
-        )
-        return RenderedBytes(text.encode())
+        if self._as_json:
+            return RenderedBytes(json.dumps(stats.to_dict(), indent=2).encode() + b"\n")
+        return RenderedBytes(format_stats_page(stats, PAGE).encode())
+
+
+class WhereView:
+    """What both files of ``where`` show. It takes a walk through all files, so it is kept.
+
+    Event loop's thread: ``_kept``, good until ``_until``, of which one is made at a time.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._lock = anyio.Lock()
+        self._kept: Where | None = None
+        self._until = 0.0
+
+    async def get(self) -> Where:
+        async with self._lock:
+            began = time.monotonic()
+            if self._kept is None or began >= self._until:
+                self._kept = await where_of(self._vault)
+                ended = time.monotonic()
+                self._until = ended + WHERE_KEPT_TIMES * (ended - began)
+            return self._kept
+
+
+class WhereFile(ControlFile):
+    """``where`` and ``where.json``."""
+
+    def __init__(self, view: WhereView, *, as_json: bool) -> None:
+        self._view = view
+        self._as_json = as_json
+
+    async def render(self) -> Rendered:
+        where = await self._view.get()
+        if self._as_json:
+            return RenderedBytes(json.dumps(where.to_dict(), indent=2).encode() + b"\n")
+        return RenderedBytes(format_where(where, PAGE).encode("utf-8", "backslashreplace"))
 
 
 class Verification:

@@ -37,8 +37,9 @@ class TokensFile(ControlFile):
         self._ino = ino
 
     async def render(self) -> Rendered:
-        extents = self._vault.extents_of_file(self._ino)
-        return await anyio.to_thread.run_sync(self._write, extents)
+        with self._vault.readers.enter():
+            extents = self._vault.extents_of_file(self._ino)
+            return await anyio.to_thread.run_sync(self._write, extents)
 
     def _write(self, extents: Sequence[Extent]) -> Rendered:
         rendered = RenderedFile()

@@ -109,8 +109,8 @@ class ControlNodes:
                 self._numbers.pop((known.parent, known.name), None)
                 self._rendered.pop(ino, None)
 
-    async def getattr(self, ino: int) -> pyfuse3.EntryAttributes:
-        """True sizes: what a file would show now is made to know its length."""
+    async def getattr(self, ino: int, *, sized: bool = True) -> pyfuse3.EntryAttributes:
+        """True sizes, if ``sized``: what a file would show now is made to know its length."""
         node = self._node(ino)
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = ino
@@ -126,7 +126,7 @@ class ControlNodes:
             entry.st_nlink = 2
         else:
             entry.st_mode = stat.S_IFREG | (0o600 if node.writable else 0o400)
-            entry.st_size = (await self._render(ino)).size
+            entry.st_size = (await self._render(ino)).size if sized else 0
         entry.st_blocks = (entry.st_size + 511) // 512
         # What they show changes by itself; the kernel must ask each time.
         entry.entry_timeout = entry.attr_timeout = 0
@@ -165,18 +165,17 @@ class ControlNodes:
 
     async def write(self, handle: int, content: bytes) -> int:
         """Do what was written; returns when it is done, or raises why it was not."""
-        ino = self._handles[handle].ino
-        node = self._file(ino)
+        node = self._file(self._handles[handle].ino)
         if len(content) > WRITE_BYTES_MAX:
             raise BadRequest(f"at most {WRITE_BYTES_MAX} bytes are read here")
         node.refusal = None
         try:
-            await node.act(parse_words(content, node.words))
+            await node.act(parse_words(content, node.words, node.verbs))
         except (BadRequest, JobRunning) as error:
             node.refusal = str(error)
             raise
         finally:
-            self._rendered.pop(ino, None)
+            self._rendered.clear()  # others may tell of it as well
         return len(content)
 
     def release(self, handle: int) -> None:
@@ -197,7 +196,8 @@ class ControlNodes:
         told = []
         for at, (name, node) in enumerate(opened.entries[start:], start + 1):
             number = self._number(opened.ino, name, node)
-            entry = await self.getattr(number)
+            # Listing shows no sizes; who wants one asks again, since nothing told here is kept.
+            entry = await self.getattr(number, sized=False)
             if not pyfuse3.readdir_reply(token, name, entry, at):
                 break
             told.append(number)

@@ -3,6 +3,7 @@
 import pyfuse3
 
 from stowkenfs.control.tree import CONTROL_NAME
+from stowkenfs.errors import Corrupt
 from stowkenfs.fs.attributes import entry_of
 from stowkenfs.fs.control_nodes import CONTROL_ROOT, ControlNodes
 from stowkenfs.fs.lookups import LookupCounts
@@ -34,10 +35,14 @@ class Directories:
             await self._control.opendir(handle, ino)
         else:
             self._open[handle] = InodeNo(ino)
+            self._tree.begin_listing(InodeNo(ino))
 
     def close(self, handle: int) -> None:
-        if self._open.pop(handle, None) is None:
+        ino = self._open.pop(handle, None)
+        if ino is None:
             self._control.release(handle)
+        else:
+            self._tree.end_listing(ino)
 
     async def read(self, handle: int, start: int, token: pyfuse3.ReaddirToken) -> None:
         """Reply what comes behind position ``start``, as much as fits."""
@@ -50,13 +55,18 @@ class Directories:
             return
         cookie = max(start, PARENT_COOKIE)
         while cookie < CONTROL_COOKIE:
-            page = self._tree.page(ino, cookie, PAGE_ROWS)
+            try:
+                page = self._tree.page(ino, cookie, PAGE_ROWS)
+            except Corrupt:  # which comes when all that can be told was told
+                if cookie > max(start, PARENT_COOKIE):
+                    return  # with what there is; the kernel asks on, and is told then
+                raise
             for dentry, inode in page:
                 if not pyfuse3.readdir_reply(token, dentry.name, entry_of(inode), dentry.cookie):
                     return
                 self._lookups.add(inode.ino)
                 cookie = dentry.cookie
-            if len(page) < PAGE_ROWS:
+            if not page:
                 break
         if ino == ROOT_INODE and self._control_visible and cookie < CONTROL_COOKIE:
             entry = await self._control.getattr(CONTROL_ROOT)

@@ -31,6 +31,7 @@ ERRNO: dict[type[Exception], int] = {
     errors.NotPermitted: errno.EPERM,
     errors.BadRequest: errno.EINVAL,
     errors.JobRunning: errno.EBUSY,
+    errors.JobCancelled: errno.ECANCELED,
     errors.DamageFound: errno.EIO,
     errors.ConversationNotFound: errno.ENOENT,
     errors.InvalidId: errno.ENOENT,

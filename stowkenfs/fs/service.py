@@ -13,6 +13,7 @@ from pathlib import Path
 import pyfuse3
 import trio
 
+from stowkenfs.control.jobs import Jobs
 from stowkenfs.control.tree import control_tree
 from stowkenfs.errors import MountFailed
 from stowkenfs.fs.control_nodes import ControlNodes
@@ -59,7 +60,8 @@ async def _serve(
     where = await trio.to_thread.run_sync(os.path.realpath, mountpoint)
     async with Vault.open(vault_path, config) as vault:
         vault.announce(where)
-        control = ControlNodes(control_tree(vault, where, ",".join(options.words)))
+        jobs = Jobs()
+        control = ControlNodes(control_tree(vault, jobs, where, ",".join(options.words)))
         operations = StowkenOperations(
             vault,
             control,
@@ -70,7 +72,7 @@ async def _serve(
         with trio.open_signal_receiver(*STOPPING) as signals:
             async with trio.open_nursery() as nursery:
                 stop = trio.CancelScope()
-                nursery.start_soon(_stop_on_signal, signals, stop)
+                nursery.start_soon(_stop_on_signal, signals, jobs, stop)
                 try:
                     await _answer(vault, where, ready)
                 finally:
@@ -142,13 +144,14 @@ def _signals_only_here() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-async def _stop_on_signal(signals: AsyncIterator[int], stop: trio.CancelScope) -> None:
+async def _stop_on_signal(signals: AsyncIterator[int], jobs: Jobs, stop: trio.CancelScope) -> None:
     """The first signal ends the mount, the second also the sealing that follows."""
     received = 0
     async for number in signals:
         received += 1
         log.info("signal %s: unmounting", signal.Signals(number).name)
         if received == 1:
+            jobs.stop()
             pyfuse3.terminate()
         else:
             stop.cancel()

@@ -9,6 +9,7 @@ from stowkenfs.frames.codec import frame_kind
 from stowkenfs.ids import SegmentNo
 from stowkenfs.store.block import Block, BlockKind, encode_block
 from stowkenfs.vault.encode import EncodedBatch, EncodedRecord
+from stowkenfs.vault.packs import PackedBlock
 from stowkenfs.vault.payloads import (
     content_key,
     encode_records,
@@ -62,18 +63,6 @@ class KnownKeys:
     records: dict[int, int] = field(default_factory=dict)
     segments: dict[int, int] = field(default_factory=dict)
     templates: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class PackedBlock:
-    """An encoded block and what the index will say of it."""
-
-    kind: BlockKind
-    first: int
-    count: int
-    raw_bytes: int
-    content_bytes: int
-    encoded: bytes
 
 
 @dataclass(slots=True)
@@ -155,23 +144,44 @@ class Assembly:
 
     def blocks(self) -> Iterator[PackedBlock]:
         """What has to be written, referred-to things first."""
+        referred = 0
         for first, templates in _grouped(self._template_rows, self.templates.first, len):
-            yield self._pack(BlockKind.TEMPLATES, first, templates, encode_templates(templates))
+            block = self._pack(BlockKind.TEMPLATES, first, templates, encode_templates(templates))
+            referred += len(block.encoded)
+            yield block
         for first, segments in _grouped(
             self._segment_rows, self.segments.first, lambda row: len(row[1])
         ):
-            yield self._pack(BlockKind.SEGMENTS, first, segments, encode_segments(segments))
+            block = self._pack(BlockKind.SEGMENTS, first, segments, encode_segments(segments))
+            referred += len(block.encoded)
+            yield block
+        total = sum(length for length, _, _ in self._record_rows)
         for first, records in _grouped(
             self._record_rows, self.records.first, lambda row: len(row[2])
         ):
             content = sum(length for length, _, _ in records)
-            yield self._pack(BlockKind.RECORDS, first, records, encode_records(records), content)
+            yield self._pack(
+                BlockKind.RECORDS,
+                first,
+                records,
+                encode_records(records),
+                content,
+                referred * content // total if total else 0,
+            )
 
     def _pack(
-        self, kind: BlockKind, first: int, rows: Sequence[object], payload: bytes, content: int = 0
+        self,
+        kind: BlockKind,
+        first: int,
+        rows: Sequence[object],
+        payload: bytes,
+        content: int = 0,
+        brings: int = 0,
     ) -> PackedBlock:
         encoded = encode_block(Block(kind, first, len(rows), payload), level=self._level)
-        return PackedBlock(kind, first, len(rows), len(payload), content, encoded)
+        return PackedBlock(
+            kind, first, len(rows), len(payload), content, encoded, brings_bytes=brings
+        )
 
 
 class _BatchNumbers:

@@ -5,9 +5,9 @@ then the rows that make them findable. A crash in between leaves bytes beyond th
 committed length, which the next opening cuts off.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import anyio.lowlevel
 import anyio.to_thread
@@ -17,18 +17,11 @@ from stowkenfs.index.catalogue import BlockPlace, Catalogue
 from stowkenfs.index.connection import Connection
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import Block, BlockKind, encode_block
-from stowkenfs.vault.assembly import Assembly, BatchResult, KnownKeys, PackedBlock
+from stowkenfs.vault.assembly import Assembly, BatchResult, KnownKeys
+from stowkenfs.vault.dedup import Dedup, slices
 from stowkenfs.vault.encode import EncodedBatch
 from stowkenfs.vault.leader import Leader
-from stowkenfs.vault.payloads import content_key
-
-T = TypeVar("T")
-
-PACK_BYTES_MAX = 64 << 20
-"""A pack that has grown past this is not appended to any more."""
-
-ROWS_AT_ONCE = 250
-"""Index rows read before the loop gets its turn: about a millisecond."""
+from stowkenfs.vault.packs import PackedBlock, PackWriter, Tier
 
 KEYS_AT_ONCE = 50
 """Keys written before it does: each lands on a page of its own."""
@@ -57,12 +50,18 @@ class Committer:
     """
 
     def __init__(
-        self, connection: Connection, catalogue: Catalogue, store: PackStore, level: int
+        self,
+        connection: Connection,
+        catalogue: Catalogue,
+        dedup: Dedup,
+        store: PackStore,
+        level: int,
     ) -> None:
         self._connection = connection
         self._catalogue = catalogue
-        self._store = store
+        self._dedup = dedup
         self._level = level
+        self._writer = PackWriter(catalogue, store, Tier.HOT)
         self._leader: Leader[Submission, BatchResult] = Leader(
             self._round, weight_max=ROUND_BYTES_MAX
         )
@@ -91,18 +90,20 @@ class Committer:
         """Return when all committed changes of the index survive a power cut."""
         await self._syncs.submit(None)
 
-    async def _write_blocks(self, blocks: Sequence[PackedBlock]) -> list[BlockPlace]:
-        """Append ``blocks`` to the packs, synced; nothing finds them yet."""
-        pack, length = self._catalogue.last_pack()
-        if pack == 0 or length >= PACK_BYTES_MAX:
-            pack, length = PackNo(pack + 1), 0
-        places = _placed(blocks, pack, length)
-        await anyio.to_thread.run_sync(self._write, pack, length, blocks)
-        return places
+    @asynccontextmanager
+    async def between_rounds(self) -> AsyncIterator[None]:
+        """While inside, numbers that the catalogue gives out are nobody else's."""
+        async with self._leader.between():
+            yield
 
-    def _write(self, pack: PackNo, offset_bytes: int, blocks: Sequence[PackedBlock]) -> None:
-        self._store.write(pack, offset_bytes, b"".join(block.encoded for block in blocks))
-        self._store.sync(pack)
+    @property
+    def open_pack(self) -> PackNo | None:
+        """The pack that is being filled, if the next round does not begin one."""
+        return self._writer.open_pack
+
+    def begin_new_pack(self) -> None:
+        """Let what is stored from now on go to packs of its own."""
+        self._writer.begin_new()
 
     async def _round(self, submissions: Sequence[Submission]) -> list[BatchResult]:
         known = KnownKeys()
@@ -114,7 +115,7 @@ class Committer:
             self._assemble, submissions, known, numbers
         )
         if blocks:
-            places = await self._write_blocks(blocks)
+            places = await self._writer.write(blocks)
             await self._publish(assembly, places)
         return results
 
@@ -138,51 +139,25 @@ class Committer:
         return assembly, results, blocks
 
     async def _look_up(self, batch: EncodedBatch, known: KnownKeys) -> None:
-        records = {key for job in batch.records for _, key, _ in job}
-        wanted = (
-            ("record_key", list(records), known.records),
-            ("segment_key", [key for key, _ in batch.segments], known.segments),
-            ("template_key", [content_key(t) for t in batch.templates], known.templates),
-        )
-        for table, keys, found in wanted:
-            for some in _slices(keys, ROWS_AT_ONCE):
-                found.update(self._catalogue.find_keys(table, some))
-                await anyio.lowlevel.checkpoint()
+        records = [key for job in batch.records for _, key, _ in job]
+        known.records |= await self._dedup.records(records)
+        known.segments |= await self._dedup.segments(batch.segments)
+        known.templates |= await self._dedup.templates(batch.templates)
 
     async def _publish(self, assembly: Assembly, places: Sequence[BlockPlace]) -> None:
         """Rows of blocks first, in one transaction; keys only help later writers."""
-        last = places[-1]
         with self._connection.transaction():
-            lengths = {last.pack: last.offset_bytes + last.stored_bytes}
-            self._catalogue.add_blocks(places, lengths)
+            self._catalogue.add_blocks(places, PackWriter.pack_length(places), Tier.HOT)
             self._catalogue.count_frames(assembly.frames)
         for table, shelf in (
             ("record_key", assembly.records),
             ("segment_key", assembly.segments),
             ("template_key", assembly.templates),
         ):
-            for some in _slices(shelf.new_keys(), KEYS_AT_ONCE):
+            for some in slices(shelf.new_keys(), KEYS_AT_ONCE):
                 self._catalogue.add_keys(table, some)
                 await anyio.lowlevel.checkpoint()
 
     async def _sync_round(self, waiting: Sequence[None]) -> list[bool]:
         await anyio.to_thread.run_sync(self._connection.sync)
         return [True] * len(waiting)
-
-
-def _placed(blocks: Sequence[PackedBlock], pack: PackNo, offset_bytes: int) -> list[BlockPlace]:
-    places = []
-    for block in blocks:
-        places.append(
-            BlockPlace(
-                block.kind, block.first, block.count, pack, offset_bytes, len(block.encoded),
-                block.raw_bytes, block.content_bytes,
-            )
-        )  # fmt: skip
-        offset_bytes += len(block.encoded)
-    return places
-
-
-def _slices(rows: Sequence[T], length: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(rows), length):
-        yield rows[start : start + length]

@@ -16,16 +16,16 @@ from stowkenfs.index.catalogue import Extent
 from stowkenfs.index.inodes import Inode
 from stowkenfs.vault.about import HEAD_BYTES, about
 from stowkenfs.vault.assembly import Tally
-from stowkenfs.vault.engine import Engine
 from stowkenfs.vault.ingest import Piece
 from stowkenfs.vault.inspect import DocumentSummary, summarize
+from stowkenfs.vault.maintenance import Maintained
 from stowkenfs.vault.sealer import extents_of
 
 WALK_ROWS = 500
 READ_BYTES = 1 << 20
 
 
-class Documents(Engine):
+class Documents(Maintained):
     """Files by path or inode, whatever they hold."""
 
     async def write_document(
@@ -44,19 +44,20 @@ class Documents(Engine):
         judged = await anyio.to_thread.run_sync(about, content[:HEAD_BYTES])
         units = await anyio.to_thread.run_sync(Splitter(judged.shape).feed, content, True)
         pieces = [Piece(unit, judged.vocabulary, judged.ids_vocabulary) for unit in units]
-        extents = extents_of(0, await self.ingest.store(pieces, tally))
-        parent = self.make_directories(path.rpartition(b"/")[0])
-        name = path.rpartition(b"/")[2]
-        inode = self.tree.lookup(parent, name)
-        if inode is not None and not stat.S_ISREG(inode.mode):
-            raise IsADirectory(f"{path!r} is there already and is no file")
-        with self._connection.transaction():
-            if inode is None:
-                inode = self.tree.create(
-                    parent, name, stat.S_IFREG | mode, os.getuid(), os.getgid()
-                )
-            self.place(inode.ino, len(content), extents, mtime_ns=mtime_ns)
-            self._inodes.name_conversation(inode.ino, judged.names)
+        with self.ingest.passages.enter():
+            extents = extents_of(0, await self.ingest.store(pieces, tally))
+            parent = self.make_directories(path.rpartition(b"/")[0])
+            name = path.rpartition(b"/")[2]
+            inode = self.tree.lookup(parent, name)
+            if inode is not None and not stat.S_ISREG(inode.mode):
+                raise IsADirectory(f"{path!r} is there already and is no file")
+            with self._connection.transaction():
+                if inode is None:
+                    inode = self.tree.create(
+                        parent, name, stat.S_IFREG | mode, os.getuid(), os.getgid()
+                    )
+                self.place(inode.ino, len(content), extents, mtime_ns=mtime_ns)
+                self._inodes.name_conversation(inode.ino, judged.names)
         return inode.ino
 
     def place(
@@ -118,9 +119,10 @@ class Documents(Engine):
 
     async def summarize(self, ino: InodeNo) -> DocumentSummary:
         """What a file consists of, and what is stored for it. Raises NotFound, Corrupt."""
-        extents = self.extents_of_file(ino)
-        size = self.files.inode(ino).size
-        return await anyio.to_thread.run_sync(summarize, self.reader, extents, size)
+        with self.readers.enter():
+            extents = self.extents_of_file(ino)
+            size = self.files.inode(ino).size
+            return await anyio.to_thread.run_sync(summarize, self.reader, extents, size)
 
     async def walk(self, directory: InodeNo = ROOT_INODE) -> AsyncIterator[tuple[bytes, Inode]]:
         """Path and inode of everything below ``directory``, parents first."""
@@ -134,13 +136,14 @@ class Documents(Engine):
         while waiting:
             path, at = waiting.pop()
             cookie = 0
-            while page := self.tree.page(at, cookie, WALK_ROWS):
-                for dentry, inode in page:
-                    below = path + b"/" + dentry.name
-                    yield below, inode
-                    if stat.S_ISDIR(inode.mode):
-                        waiting.append((below, inode.ino))
-                    cookie = dentry.cookie
+            with self.tree.listing(at):
+                while page := self.tree.page(at, cookie, WALK_ROWS):
+                    for dentry, inode in page:
+                        below = path + b"/" + dentry.name
+                        yield below, inode
+                        if stat.S_ISDIR(inode.mode):
+                            waiting.append((below, inode.ino))
+                        cookie = dentry.cookie
 
     def ids_page(self, after: str, rows: int) -> Sequence[tuple[str, InodeNo]]:
         """Ids that files give themselves, in order, behind ``after``."""

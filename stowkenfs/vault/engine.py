@@ -1,45 +1,42 @@
-"""The parts of an opened vault, wired up, and the work that it does by itself."""
+"""The parts of an opened vault, wired up, and what makes its changes durable."""
 
-import logging
 import os
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
-from stowkenfs.ids import InodeNo
+from stowkenfs.ids import InodeNo, PackNo
 from stowkenfs.index.catalogue import Catalogue
 from stowkenfs.index.changes import ChangeLog
-from stowkenfs.index.connection import CHECKPOINT_BYTES, Connection
+from stowkenfs.index.connection import Connection
+from stowkenfs.index.frozen_tree import FrozenTree
 from stowkenfs.index.inodes import InodeTable
+from stowkenfs.index.key_runs import KeyRuns
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.local import LocalStore
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.config import VaultConfig
+from stowkenfs.vault.dedup import Dedup
 from stowkenfs.vault.drafts import sync_drafts, sync_files
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.ingest import Ingest
 from stowkenfs.vault.lock import Holder, VaultLock
 from stowkenfs.vault.namespace import encode_changes
+from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.sealer import Sealer
-from stowkenfs.vault.stats import VaultStats, collect_stats
 from stowkenfs.vault.tree import Tree
-from stowkenfs.vault.verify import Progress, VerifyReport, verify_vault
-
-log = logging.getLogger(__name__)
 
 CHANGES_AT_ONCE = 500
-CHANGE_PAGES_AT_ONCE = 20
-TIDY_SECONDS = 2.0
 
 
 class Engine:
     """What every vault consists of; ``Documents`` and ``Vault`` build on it.
 
     The parts are public for the layers above: ``tree`` (names), ``files`` (content in use),
-    ``sealer`` (drafts to records), ``reader`` (records to bytes).
+    ``sealer`` (drafts to records), ``reader`` (records to bytes), ``readers`` (enter it while
+    numbers of records are in use).
     """
 
     def __init__(
@@ -54,10 +51,12 @@ class Engine:
         self.directory = directory
         self._connection = connection
         self._clock = clock
-        self._catalogue = Catalogue(connection)
-        self._inodes = InodeTable(connection)
+        self._frozen = FrozenTree(connection, self._load_group)
+        self._catalogue = Catalogue(connection, self._frozen)
+        self._inodes = InodeTable(connection, self._frozen)
         self._changes = ChangeLog(connection, self._inodes)
         self._namespace_lock = anyio.Lock()
+        self._maintenance = anyio.Lock()
         self._lock: VaultLock | None = None  # a vault in memory needs none
         self.reader = Reader(
             store,
@@ -65,14 +64,20 @@ class Engine:
             record_cache_bytes=config.record_cache_bytes,
             block_cache_bytes=config.block_cache_bytes,
         )
+        self.readers = Passages()
         drafts = directory / "drafts" if directory else None
         self.files = FileTable(
-            connection, self._inodes, self._catalogue, self.reader, drafts, clock
+            connection, self._inodes, self._catalogue, self.reader, self.readers, drafts, clock
         )
         self.tree = Tree(connection, self._inodes, self.files, clock)
-        self._committer = Committer(connection, self._catalogue, store, config.compression_level)
+        self._store = store
+        self._runs = KeyRuns(connection, self.reader.payload)
+        self._dedup = Dedup(self._catalogue, self._runs, self.reader)
+        self._committer = Committer(
+            connection, self._catalogue, self._dedup, store, config.compression_level
+        )
         self.ingest = Ingest(
-            self._catalogue,
+            self._dedup,
             self._committer,
             self.reader,
             workers=config.workers,
@@ -89,14 +94,18 @@ class Engine:
             side_by_side=max(config.workers, 1) + 1,
         )
 
+    def _load_group(self, pack: PackNo, offset_bytes: int, stored_bytes: int) -> bytes:
+        return self.reader.payload(pack, offset_bytes, stored_bytes)
+
     def _recover(self, store: LocalStore) -> None:
         """Undo what a crash left half done; quick, whatever the vault's size."""
-        last, length = self._catalogue.last_pack()
+        committed = self._catalogue.packs()
         for pack, size in store.packs():
-            if pack == last and size > length:
+            length = committed.get(pack)
+            if length is None:
+                store.remove(pack)
+            elif size > length:
                 store.truncate(pack, length)
-            elif pack > last:
-                store.truncate(pack, 0)
         for ino in self.files.recover():
             self.sealer.note(ino)
 
@@ -131,19 +140,22 @@ class Engine:
         await self.sync()
 
     async def write_namespace(self) -> None:
-        """Write what changed in the tree into the packs, from which the index can be rebuilt."""
+        """Write what changed in the tree into the packs, from which the index can be rebuilt.
+
+        What changes while this goes on may be left for the next time.
+        """
         while await self._write_changes():
             pass
 
     async def _write_changes(self) -> bool:
-        """Write one block of changes; whether there were any."""
+        """Write one block of changes; whether there may be more."""
         async with self._namespace_lock:  # two at once could settle what neither has written
             changes = self._changes.page(CHANGES_AT_ONCE)
             if changes:
                 payload, entries = encode_changes(change for change, _ in changes)
                 await self._committer.store_namespace(payload, entries)
                 self._changes.settle(changes)
-            return bool(changes)
+            return not self._changes.are_all(changes, CHANGES_AT_ONCE)
 
     @property
     def index_log_bytes(self) -> int:
@@ -155,32 +167,7 @@ class Engine:
         await self.sync()
         await anyio.to_thread.run_sync(self._connection.checkpoint)
 
-    async def tidy(self) -> None:
-        """Background work of a long-lived vault: seal, note names, keep the WAL short."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.sealer.run)
-            while True:
-                await anyio.sleep(TIDY_SECONDS)
-                await self._tidy_once()
-
-    async def _tidy_once(self) -> None:
-        try:
-            # While writes go on there are always changes; the WAL must get its turn.
-            for _ in range(CHANGE_PAGES_AT_ONCE):
-                if self.sealer.waiting or not await self._write_changes():
-                    break
-            if self.index_log_bytes > CHECKPOINT_BYTES:
-                await self.shorten_index_log()
-        except OSError:
-            log.exception("background work failed; it is tried again")
-
-    # Reports
-
-    async def stats(self) -> VaultStats:
-        """Totals of the vault."""
-        await self.files.settle_all()
-        return await collect_stats(self._connection, self.directory)
-
-    async def verify(self, progress: Progress = lambda _done, _total: None) -> VerifyReport:
-        """Read everything and check every checksum and hash; see VerifyReport."""
-        return await verify_vault(self._connection, self.reader, self.tree.path_of, progress)
+    def _refresh_places(self) -> None:
+        """Blocks may lie elsewhere now."""
+        self._runs.refresh()
+        self._frozen.refresh()

@@ -14,6 +14,7 @@ from stowkenfs.index.connection import Connection
 from stowkenfs.index.drafts import DraftTable
 from stowkenfs.index.inodes import Inode, InodeTable
 from stowkenfs.vault.drafts import Draft, load_draft, new_draft, parse_draft_name
+from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.reading import Contents
 from stowkenfs.vault.spools import Spools
@@ -66,6 +67,7 @@ class FileTable:
         inodes: InodeTable,
         catalogue: Catalogue,
         reader: Reader,
+        readers: Passages,
         draft_directory: Path | None,
         clock: Clock,
     ) -> None:
@@ -73,6 +75,7 @@ class FileTable:
         self._inodes = inodes
         self._catalogue = catalogue
         self._contents = Contents(catalogue, reader)
+        self._readers = readers
         self._drafts = DraftTable(connection)
         self._directory = draft_directory
         self._spools = Spools(draft_directory, self._drafts) if draft_directory else None
@@ -310,7 +313,8 @@ class FileTable:
 
         Raises Corrupt when a record that holds some of them is damaged.
         """
-        return await self._contents.read(live.inode, live.draft, start, length)
+        with self._readers.enter():
+            return await self._contents.read(live.inode, live.draft, start, length)
 
     # Starting and tidying
 

@@ -122,14 +122,15 @@ class _Importer:
             for unit in item.units
         ]
         try:
-            runs = iter(await self._vault.ingest.store(pieces) if pieces else [])
-            await before.wait()
-            items = iter(batch.items)
-            while some := list(islice(items, ITEMS_AT_ONCE)):
-                with self._vault.transaction():
-                    for item in some:
-                        self._put(item, runs)
-                await anyio.lowlevel.checkpoint()
+            with self._vault.ingest.passages.enter():
+                runs = iter(await self._vault.ingest.store(pieces) if pieces else [])
+                await before.wait()
+                items = iter(batch.items)
+                while some := list(islice(items, ITEMS_AT_ONCE)):
+                    with self._vault.transaction():
+                        for item in some:
+                            self._put(item, runs)
+                    await anyio.lowlevel.checkpoint()
             self._progress(self.report)
         except (StowkenError, OSError) as error:
             self._error = self._error or error

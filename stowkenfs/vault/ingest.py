@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import anyio
-import anyio.lowlevel
 import anyio.to_process
 import anyio.to_thread
 
 from stowkenfs.documents.split import Unit, UnitKind
 from stowkenfs.errors import Corrupt, RecordCorrupt
 from stowkenfs.ids import RecordNo, Vocabulary
-from stowkenfs.index.catalogue import Catalogue
 from stowkenfs.vault.assembly import Run, Tally
-from stowkenfs.vault.committer import ROWS_AT_ONCE, Committer
+from stowkenfs.vault.committer import Committer
+from stowkenfs.vault.dedup import Dedup
 from stowkenfs.vault.encode import EncodedBatch, Job, encode_batch
 from stowkenfs.vault.leader import Turn, Turns
+from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.payloads import content_key
 from stowkenfs.vault.reader import Reader
 
@@ -36,24 +36,26 @@ class Ingest:
     """Stores units; several callers at once encode side by side and commit together.
 
     ``_encoders`` bounds how many batches are being encoded; ``_turns`` lines them up again.
+    ``passages``: who calls ``store`` is inside until its runs are extents of a document.
     """
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        dedup: Dedup,
         committer: Committer,
         reader: Reader,
         *,
         workers: int,
         level: int,
     ) -> None:
-        self._catalogue = catalogue
+        self._dedup = dedup
         self._committer = committer
         self._reader = reader
         self._workers = workers
         self._level = level
         self._encoders = anyio.CapacityLimiter(max(workers, 1))
         self._turns = Turns()
+        self.passages = Passages()
 
     async def store(self, pieces: Sequence[Piece], tally: Tally | None = None) -> list[list[Run]]:
         """Runs of records for each piece, in order: read back and compared with its bytes.
@@ -90,7 +92,7 @@ class Ingest:
         self, pieces: Sequence[Piece], tally: Tally, turn: Turn, *, fresh: bool
     ) -> list[list[Run]]:
         keys = await anyio.to_thread.run_sync(_keys, pieces)
-        known = {} if fresh else await self._known(keys)
+        known = {} if fresh else await self._dedup.records(keys)
         jobs: dict[int, Job] = {}  # {key: job}: each content once
         for key, piece in zip(keys, pieces, strict=True):
             if key not in known and key not in jobs:
@@ -106,13 +108,6 @@ class Ingest:
             stored[key] if key in stored else [Run(known[key], 1, len(piece.unit.content))]
             for key, piece in zip(keys, pieces, strict=True)
         ]
-
-    async def _known(self, keys: Sequence[int]) -> dict[int, int]:
-        known: dict[int, int] = {}
-        for start in range(0, len(keys), ROWS_AT_ONCE):
-            known |= self._catalogue.find_keys("record_key", keys[start : start + ROWS_AT_ONCE])
-            await anyio.lowlevel.checkpoint()
-        return known
 
     async def _encode(self, jobs: list[Job]) -> EncodedBatch:
         if self._workers:

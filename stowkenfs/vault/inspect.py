@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stowkenfs.documents.body import References, decode_body
+from stowkenfs.documents.body import References
 from stowkenfs.documents.shapes import Turn, parse, turns
 from stowkenfs.documents.split import Shape
 from stowkenfs.frames.address import segment_hash
-from stowkenfs.frames.codec import FrameKind, decode_frame, frame_kind
 from stowkenfs.frames.tokenizer import tokenize
 from stowkenfs.ids import RecordNo, SegmentNo, SegmentType, Vocabulary
 from stowkenfs.index.catalogue import Extent
@@ -28,7 +27,7 @@ class StoredSegment:
     vocabulary: Vocabulary
     token_ids: Sequence[int]
     hash: bytes
-    kind: FrameKind
+    kind: str
     stored_bytes: int
 
     def to_json(self) -> str:
@@ -39,7 +38,7 @@ class StoredSegment:
                 "type": self.segment_type.name.lower(),
                 "tokenizer": self.vocabulary.name.lower(),
                 "hash": self.hash.hex(),
-                "frame": f"0x{self.kind:02x}",
+                "frame": self.kind,
                 "stored_bytes": self.stored_bytes,
                 "token_count": len(self.token_ids),
                 "tokens": list(self.token_ids),
@@ -73,16 +72,14 @@ def stored_segments(reader: Reader, extents: Sequence[Extent]) -> Iterator[Store
     """The segments that a document's records refer to, in order. Blocks; any thread."""
     for _, value in _references(reader, extents):
         for segment_type, number in zip(value.types, value.segments, strict=True):
-            frame = reader.frame(number)
-            segment = decode_frame(frame)
+            segment = reader.segment(number)
             yield StoredSegment(
                 number,
                 segment_type,
                 segment.vocabulary,
                 segment.tokens.tolist(),
                 segment_hash(segment.tokens),
-                frame_kind(frame),
-                len(frame),
+                *reader.segment_storage(number),
             )
 
 
@@ -90,7 +87,7 @@ def _references(reader: Reader, extents: Sequence[Extent]) -> Iterator[tuple[Rec
     for extent in extents:
         for at in range(extent.record, extent.record + extent.count):
             number = RecordNo(at)
-            for value in decode_body(reader.body(number)).values:
+            for value in reader.body(number).values:
                 if isinstance(value, References):
                     yield number, value
 
@@ -105,13 +102,12 @@ def summarize(reader: Reader, extents: Sequence[Extent], length_bytes: int) -> D
             stored += reader.record_cost(RecordNo(at))
     for _, value in _references(reader, extents):
         for number in value.segments:
-            frame = reader.frame(number)
-            segment = decode_frame(frame)
+            segment = reader.segment(number)
             if segment.vocabulary is not Vocabulary.BYTES:
                 tokens += len(segment.tokens)
             if number not in seen:
                 seen.add(number)
-                stored += len(frame)
+                stored += reader.segment_storage(number)[1]
     head = reader.read_extent(extents[0], 0, min(extents[0].length, HEAD_BYTES)) if extents else b""
     conversations = int(about(head).shape is not Shape.OTHER) if head else 0
     unsealed = max(length_bytes - sum(extent.length for extent in extents), 0)

@@ -1,6 +1,7 @@
 """Group commit: whoever comes first does the work of all who wait."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 import anyio
@@ -91,6 +92,12 @@ class Leader(Generic[T, R]):
             raise waiting.error
         assert waiting.result is not None
         return waiting.result
+
+    @asynccontextmanager
+    async def between(self) -> AsyncIterator[None]:
+        """While inside, no round is under way."""
+        async with self._lock:
+            yield
 
     async def _round(self) -> None:
         members: list[_Waiting[T, R]] = []

@@ -1,10 +1,12 @@
 """The tree as written into packs (FORMAT.md, "Namespace"): enough to rebuild the index.
 
 Each block is a list of statements of how things are now; a later statement about the same
-inode or name replaces an earlier one. Pure bytes, no I/O.
+inode or name replaces an earlier one. Groups of the frozen tree are numbered among them. A
+checkpoint says which of what was said before still counts. Pure bytes, no I/O.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
 from stowkenfs.errors import Corrupt
@@ -23,6 +25,28 @@ class Statement(IntEnum):
     NAME = 3
     NAME_GONE = 4
     EXTENTS = 5
+    CHECKPOINT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Statements before number ``since`` are void, but for ``groups``, numbers of frozen groups."""
+
+    since: int
+    groups: tuple[int, ...]
+
+
+def encode_checkpoint(since: int, groups: Sequence[int]) -> bytes:
+    """The payload of a block with one statement; ``groups`` are below ``since``."""
+    out = bytearray((Statement.CHECKPOINT,))
+    kept = sorted(set(groups))
+    append_varint(out, since)
+    append_varint(out, len(kept))
+    before = -1
+    for number in kept:
+        append_varint(out, number - before - 1)
+        before = number
+    return bytes(out)
 
 
 def encode_changes(changes: Iterable[Change]) -> tuple[bytes, int]:
@@ -80,8 +104,8 @@ def _text(out: bytearray, text: bytes) -> None:
     out += text
 
 
-def decode_changes(payload: bytes) -> Iterator[Change]:
-    """Inverse of ``encode_changes``. Raises Corrupt.
+def decode_changes(payload: bytes) -> Iterator[Change | Checkpoint]:
+    """Inverse of ``encode_changes`` and ``encode_checkpoint``. Raises Corrupt.
 
     An inode's attributes and its extents come as two changes; the second has no ``inode``
     but an ``extents_from``.
@@ -158,10 +182,23 @@ def _read_name_gone(cursor: _Cursor) -> Change:
     return DentryChange(InodeNo(parent), name, None)
 
 
-_READERS = {
+def _read_checkpoint(cursor: _Cursor) -> Checkpoint:
+    since, count = cursor.number(), cursor.number()
+    groups: list[int] = []
+    before = -1
+    for _ in range(count):
+        before += cursor.number() + 1
+        groups.append(before)
+    if before >= since:
+        raise Corrupt(f"namespace: a checkpoint since {since} keeps {before}")
+    return Checkpoint(since, tuple(groups))
+
+
+_READERS: dict[Statement, Callable[[_Cursor], Change | Checkpoint]] = {
     Statement.INODE: _read_inode,
     Statement.INODE_GONE: _read_inode_gone,
     Statement.NAME: _read_name,
     Statement.NAME_GONE: _read_name_gone,
     Statement.EXTENTS: _read_extents,
+    Statement.CHECKPOINT: _read_checkpoint,
 }

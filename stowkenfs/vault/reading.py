@@ -1,6 +1,8 @@
 """Reading a range of a document: from its draft, its records, and its holes."""
 
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import cast
 
 import anyio.to_thread
 
@@ -72,10 +74,14 @@ class Contents:
 
     def assemble(self, plan: ReadPlan) -> bytes:
         """The bytes of a plan. Any thread: drafts are in the plan, records never change."""
-        pieces = []
-        for low, high, source in plan.pieces:
-            if isinstance(source, Extent):
-                pieces.append(self._reader.read_extent(source, low, high))
+        pieces: list[bytes] = []
+        for is_sealed, some in groupby(plan.pieces, lambda piece: isinstance(piece[2], Extent)):
+            if is_sealed:
+                ranges = [(cast("Extent", source), low, high) for low, high, source in some]
+                pieces.append(self._reader.read_extents(ranges))
             else:
-                pieces.append(source if source is not None else bytes(high - low))
+                pieces += [
+                    bytes(high - low) if source is None else cast("bytes", source)
+                    for low, high, source in some
+                ]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -90,6 +90,10 @@ class Sealer:
         self._sealing: set[InodeNo] = set()
         files.on_draft = self.note
 
+    def is_sealing(self, ino: InodeNo) -> bool:
+        """Whether the content of a file is on its way to records."""
+        return ino in self._sealing
+
     @property
     def waiting(self) -> int:
         """Files whose drafts wait or are being sealed."""
@@ -255,6 +259,11 @@ class Sealer:
     # Storing
 
     async def _store(self, parts: Sequence[_Range]) -> None:
+        with self._ingest.passages.enter():
+            await self._store_and_place(parts)
+        await self.remove_stale()
+
+    async def _store_and_place(self, parts: Sequence[_Range]) -> None:
         pieces = [
             Piece(unit, part.about.vocabulary, part.about.ids_vocabulary)
             for part in parts
@@ -270,7 +279,6 @@ class Sealer:
         for part in parts:
             self._put_in_place(part, [next(runs) for _ in part.units])
             await anyio.lowlevel.checkpoint()
-        await self.remove_stale()
 
     def _put_in_place(self, part: _Range, runs: Sequence[Sequence[Run]]) -> None:
         live, end = part.live, part.end

@@ -1,13 +1,62 @@
 """What a vault holds and what it takes up."""
 
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
+from stowkenfs.errors import Corrupt
 from stowkenfs.frames.codec import FrameKind
-from stowkenfs.index.connection import Connection
-from stowkenfs.store.block import BlockKind
+from stowkenfs.index.connection import Connection, Scanner
+from stowkenfs.index.frozen import InodeGroup
+from stowkenfs.index.frozen_scan import frozen_totals
+from stowkenfs.store.block import BlockKind, Layout
+
+KIND_NAMES = {
+    BlockKind.SEGMENTS: "segments",
+    BlockKind.TEMPLATES: "templates",
+    BlockKind.RECORDS: "values",
+    BlockKind.CODEBOOKS: "registry",
+    BlockKind.NAMESPACE: "inodes",
+}
+"""What the blocks of each kind count as in ``VaultStats.kinds``."""
+
+CONTENT_KINDS = ("segments", "values", "templates")
+
+_PACKED_TABLES = {"key_block": "keys", "frozen_inode": "inodes", "frozen_name": "names"}
+
+GROUPS_SAMPLED = 16
+"""Of the tree, a millisecond each."""
+
+DISK_BLOCK_BYTES = 512
+"""The unit of ``st_blocks``, whatever the filesystem's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindBytes:
+    """What one kind of thing takes up on the disk. All sizes are in bytes.
+
+    Attributes:
+        kind: ``segments`` (texts, bytes), ``values`` (what records keep themselves), ``templates``,
+            ``registry`` (codebooks), ``keys`` (of what is compacted), ``names``, ``inodes`` and
+            ``recipes`` (which records files consist of; what they share of their blocks is an
+            estimate), ``index`` (the database, with all that is not compacted yet of the last
+            four), ``drafts``, ``slack`` (the rest: unused ends of disk blocks, and what nothing
+            in the packs refers to any more).
+        stored_bytes: on the disk; negative for ``slack`` where the disk itself compresses.
+        hot_bytes: of these, those that compaction has not rewritten yet.
+        raw_bytes: before blocks were compressed; 0 where nothing is.
+
+    """
+
+    kind: str
+    stored_bytes: int
+    hot_bytes: int = 0
+    raw_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +67,16 @@ class VaultStats:
         documents: files.
         conversations: files that are JSON or JSON lines, as far as they are sealed.
         segments, records, templates: stored things, each counted once.
-        frames: ``{"0x01": {"frames": n, "bytes": n}, ...}`` by kind.
+        frames: ``{"0x01": {"frames": n, "bytes": n}, ...}`` by kind, of segments that are not
+            compacted yet.
         bytes_in: length of all files.
         sealed_bytes: how much of that is held as records.
         storage_bytes: blocks of segments, records and templates.
         disk_bytes: everything in the vault's directory, in disk blocks; 0 in memory.
         drafts: files with unsealed bytes.
         ratio: bytes_in by disk_bytes (by storage_bytes in memory).
+        dense_segments, dense_bytes: segments that are compacted, and their blocks.
+        kinds: where the bytes are, the largest first; their sum is disk_bytes.
 
     """
 
@@ -40,12 +92,48 @@ class VaultStats:
     disk_bytes: int
     drafts: int
     ratio: float = field(default=0.0)
+    dense_segments: int = 0
+    dense_bytes: int = 0
+    kinds: Sequence[KindBytes] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, numbers: Mapping[str, Any]) -> "VaultStats":
+        """What ``to_dict`` told, perhaps that of another release."""
+        known = {one.name: numbers[one.name] for one in fields(cls) if one.name in numbers}
+        kinds = [KindBytes(**kind) for kind in numbers.get("kinds", ())]
+        return cls(**known | {"kinds": kinds})
 
-async def collect_stats(connection: Connection, directory: Path | None) -> VaultStats:
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """Bytes in disk blocks of a vault's directory, and of two parts of it."""
+
+    total: int
+    index: int
+    drafts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockTotals:
+    count: int
+    stored: int
+    raw: int
+
+
+_NOTHING = _BlockTotals(0, 0, 0)
+
+_BlocksByKind = dict[tuple[int, int], _BlockTotals]
+"""``{(kind, layout): totals}``."""
+
+
+Load = Callable[[int, int, int], bytes]
+"""The payload of the block at (pack, offset_bytes, stored_bytes). Raises Corrupt."""
+
+
+async def collect_stats(connection: Connection, load: Load, directory: Path | None) -> VaultStats:
     """Count, on a connection of its own, so that the loop never waits."""
     async with connection.scanner() as scan:
         ((documents, bytes_in),) = await scan.all(
@@ -54,47 +142,142 @@ async def collect_stats(connection: Connection, directory: Path | None) -> Vault
         ((conversations,),) = await scan.all("SELECT count(DISTINCT ino) FROM conversation")
         ((sealed,),) = await scan.all("SELECT ifnull(sum(length), 0) FROM extent")
         ((drafts,),) = await scan.all("SELECT count(*) FROM draft")
-        by_kind = {
-            kind: (count, stored)
-            for kind, count, stored in await scan.all(
-                "SELECT kind, sum(count), sum(stored) FROM block GROUP BY kind"
-            )
-        }
-        frames = {
-            f"0x{kind:02x}": {"frames": count, "bytes": size}
-            for kind, count, size in await scan.all(
-                "SELECT kind, frames, bytes FROM frame_kind ORDER BY kind"
-            )
-        }
+        frozen = await frozen_totals(scan)
+        blocks = await _blocks(scan)
+        frames = await _frames(scan) if (BlockKind.SEGMENTS, Layout.PLAIN) in blocks else {}
+        sizes = await _packed(scan)
+        groups = await _some_groups(scan)
+    recipes = await anyio.to_thread.run_sync(_recipes_share, groups, load)
+    sizes["recipes"] = _part(sizes["inodes"], recipes)
+    sizes["inodes"] = _part(sizes["inodes"], 1 - recipes)
+    usage = await anyio.to_thread.run_sync(measure, directory) if directory else None
     for kind in (FrameKind.VARINT, FrameKind.ZSTD):
         frames.setdefault(f"0x{kind:02x}", {"frames": 0, "bytes": 0})
-    content_kinds = (BlockKind.SEGMENTS, BlockKind.RECORDS, BlockKind.TEMPLATES)
-    storage = sum(by_kind.get(kind, (0, 0))[1] for kind in content_kinds)
-    on_disk = disk_usage(directory) if directory else 0
+    kinds = _kinds(blocks, sizes, usage)
+    storage = sum(one.stored_bytes for one in kinds if one.kind in CONTENT_KINDS)
+    on_disk = usage.total if usage else 0
     against = on_disk or storage
+    bytes_in += frozen.bytes
+    dense = blocks.get((BlockKind.SEGMENTS, Layout.DENSE), _NOTHING)
     return VaultStats(
-        documents=documents,
-        conversations=conversations,
-        segments=by_kind.get(BlockKind.SEGMENTS, (0, 0))[0],
-        records=by_kind.get(BlockKind.RECORDS, (0, 0))[0],
-        templates=by_kind.get(BlockKind.TEMPLATES, (0, 0))[0],
+        documents=documents + frozen.files,
+        conversations=conversations + frozen.conversations,
+        segments=_count(blocks, BlockKind.SEGMENTS),
+        records=_count(blocks, BlockKind.RECORDS),
+        templates=_count(blocks, BlockKind.TEMPLATES),
         frames=dict(sorted(frames.items())),
         bytes_in=bytes_in,
-        sealed_bytes=sealed,
+        sealed_bytes=sealed + frozen.sealed_bytes,
         storage_bytes=storage,
         disk_bytes=on_disk,
         drafts=drafts,
         ratio=round(bytes_in / against, 2) if against else 0.0,
+        dense_segments=dense.count,
+        dense_bytes=dense.stored,
+        kinds=kinds,
     )
 
 
+async def _blocks(scan: Scanner) -> _BlocksByKind:
+    """Totals of blocks; one that was merged has several rows and counts once."""
+    rows = await scan.all(
+        "SELECT kind, layout, sum(count), sum(stored), sum(raw) FROM"
+        " (SELECT kind, layout, sum(count) AS count, max(stored) AS stored, max(raw) AS raw"
+        " FROM block GROUP BY pack, offset) GROUP BY kind, layout"
+    )
+    return {(kind, layout): _BlockTotals(*totals) for kind, layout, *totals in rows}
+
+
+async def _frames(scan: Scanner) -> dict[str, dict[str, int]]:
+    return {
+        f"0x{kind:02x}": {"frames": count, "bytes": size}
+        for kind, count, size in await scan.all("SELECT kind, frames, bytes FROM frame_kind")
+    }
+
+
+async def _packed(scan: Scanner) -> dict[str, tuple[int, int]]:
+    """Stored and raw bytes of what other tables locate, by kind; and of packs as a whole."""
+    sizes = {}
+    for table, kind in _PACKED_TABLES.items():
+        (row,) = await scan.all(f"SELECT ifnull(sum(stored), 0), ifnull(sum(raw), 0) FROM {table}")  # noqa: S608
+        sizes[kind] = (int(row[0]), int(row[1]))
+    ((length,),) = await scan.all("SELECT ifnull(sum(length), 0) FROM pack")
+    return sizes | {"packs": (length, 0)}
+
+
+async def _some_groups(scan: Scanner) -> list[tuple[int, int, int]]:
+    """Places of up to GROUPS_SAMPLED groups of inodes, from all of the vault."""
+    rows = await scan.all("SELECT pack, offset, stored FROM frozen_inode ORDER BY first")
+    step = max(-(-len(rows) // GROUPS_SAMPLED), 1)
+    return [(pack, offset, stored) for pack, offset, stored in rows[::step]]
+
+
+def _recipes_share(groups: Sequence[tuple[int, int, int]], load: Load) -> float:
+    """How much of groups of inodes says where content lies. Blocks."""
+    shares = []
+    for place in groups:
+        # One that is damaged, or was replaced meanwhile, says nothing.
+        with suppress(Corrupt, OSError):
+            shares.append(InodeGroup(load(*place)).extents_share)
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def _part(sizes: tuple[int, int], share: float) -> tuple[int, int]:
+    return round(sizes[0] * share), round(sizes[1] * share)
+
+
+def _count(blocks: _BlocksByKind, kind: BlockKind) -> int:
+    return sum(blocks.get((kind, layout), _NOTHING).count for layout in Layout)
+
+
+def _kinds(
+    blocks: _BlocksByKind, sizes: Mapping[str, tuple[int, int]], usage: DiskUsage | None
+) -> list[KindBytes]:
+    """Where the bytes are, the largest first; what is left of the whole is slack."""
+    kinds = {kind: KindBytes(kind, stored, 0, raw) for kind, (stored, raw) in sizes.items()}
+    length = kinds.pop("packs").stored_bytes
+    for block_kind, name in KIND_NAMES.items():
+        hot = blocks.get((block_kind, Layout.PLAIN), _NOTHING)
+        dense = blocks.get((block_kind, Layout.DENSE), _NOTHING)
+        frozen = kinds.get(name, KindBytes(name, 0))
+        kinds[name] = KindBytes(
+            name,
+            frozen.stored_bytes + hot.stored + dense.stored,
+            # Codebooks come from compaction only.
+            0 if block_kind is BlockKind.CODEBOOKS else hot.stored,
+            frozen.raw_bytes + hot.raw + dense.raw,
+        )
+    if usage is not None:
+        kinds["index"] = KindBytes("index", usage.index)
+        kinds["drafts"] = KindBytes("drafts", usage.drafts)
+    whole = usage.total if usage is not None else length
+    used = sum(kind.stored_bytes for kind in kinds.values())
+    kinds["slack"] = KindBytes("slack", whole - used)
+    return sorted(kinds.values(), key=lambda kind: -kind.stored_bytes)
+
+
 def disk_usage(directory: Path) -> int:
-    """Bytes in disk blocks of everything below ``directory``, as ``du`` counts them."""
-    total = directory.stat().st_blocks * 512
+    """Bytes in disk blocks of everything below ``directory``, as ``du`` counts them. Blocks."""
+    return measure(directory).total
+
+
+def measure(directory: Path) -> DiskUsage:
+    """What a vault's directory takes up. Blocks; any thread."""
+    total = _disk_bytes(directory)
+    index = drafts = 0
     for parent, folders, names in os.walk(directory):
         for name in (*folders, *names):
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118
-            except FileNotFoundError:
-                continue  # a draft that was sealed meanwhile
-    return total
+            path = Path(parent, name)
+            size = _disk_bytes(path)
+            within = path.relative_to(directory).parts[0]
+            total += size
+            index += size if within.startswith("index.db") else 0
+            drafts += size if within == "drafts" else 0
+    return DiskUsage(total, index, drafts)
+
+
+def _disk_bytes(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * DISK_BLOCK_BYTES
+    except FileNotFoundError:
+        return 0  # a draft that was sealed meanwhile

@@ -11,7 +11,7 @@ from stowkenfs.errors import NotAVault, SuperblockCorrupt, UnknownFormat
 from stowkenfs.store.local import sync_directory
 
 MAGIC = b"STOWKEN\n"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FIELDS = struct.Struct("<8sI16sQ")  # magic, version, vault id, created_ns
 _CHECKSUM_BYTES = 16
 SUPERBLOCK_BYTES = _FIELDS.size + _CHECKSUM_BYTES
@@ -19,7 +19,7 @@ SUPERBLOCK_BYTES = _FIELDS.size + _CHECKSUM_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """Written once, when the vault is made."""
+    """Written when the vault is made, and when a later release first opens it."""
 
     vault_id: uuid.UUID
     created_ns: int

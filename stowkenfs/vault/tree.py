@@ -1,11 +1,14 @@
 """The rules of files and directories. Event loop's thread; nothing here waits."""
 
 import stat
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from stowkenfs.errors import (
     AlreadyExists,
     AttributeExists,
+    Corrupt,
     DirectoryNotEmpty,
     InvalidMove,
     InvalidName,
@@ -52,7 +55,12 @@ class Tree:
         self._inodes = inodes
         self._files = files
         self._clock = clock
-        if inodes.get(ROOT_INODE) is None:
+        self._listed: Counter[InodeNo] = Counter()  # directories that somebody goes through
+        try:
+            is_new = inodes.get(ROOT_INODE) is None
+        except Corrupt:
+            is_new = False  # it is there, and opening helps to find out what else is
+        if is_new:
             self._make_root()
 
     def _make_root(self) -> None:
@@ -92,6 +100,27 @@ class Tree:
         """Directory entries behind position ``after``, stable while the directory changes."""
         found = self._inodes.page(directory, after, rows)
         return [(dentry, self._files.current(inode)) for dentry, inode in found]
+
+    @contextmanager
+    def listing(self, directory: InodeNo) -> Iterator[None]:
+        """While inside, positions in a directory stay as they are."""
+        self.begin_listing(directory)
+        try:
+            yield
+        finally:
+            self.end_listing(directory)
+
+    def begin_listing(self, directory: InodeNo) -> None:
+        self._listed[directory] += 1
+
+    def end_listing(self, directory: InodeNo) -> None:
+        self._listed[directory] -= 1
+        if not self._listed[directory]:
+            del self._listed[directory]
+
+    def is_being_listed(self, directory: InodeNo) -> bool:
+        """Whether somebody is in the middle of a directory."""
+        return directory in self._listed
 
     def path_of(self, ino: InodeNo) -> bytes | None:
         """One path of a file, for messages."""

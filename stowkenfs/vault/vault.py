@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -32,7 +32,12 @@ from stowkenfs.vault.documents import Documents
 from stowkenfs.vault.files import Clock
 from stowkenfs.vault.inspect import conversation_segments
 from stowkenfs.vault.lock import VaultLock
-from stowkenfs.vault.superblock import Superblock, read_superblock, write_superblock
+from stowkenfs.vault.superblock import (
+    FORMAT_VERSION,
+    Superblock,
+    read_superblock,
+    write_superblock,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +197,9 @@ def _prepare(directory: Path, config: VaultConfig, clock: Clock) -> VaultLock:
             write_superblock(directory, Superblock(uuid.uuid4(), clock()))
             if made:
                 sync_directory(directory.parent)
+        elif superblock.version < FORMAT_VERSION:
+            # Before anything is written that releases of that version cannot read.
+            write_superblock(directory, replace(superblock, version=FORMAT_VERSION))
         (directory / "drafts").mkdir(mode=0o700, exist_ok=True)
     except BaseException:
         lock.release()

@@ -13,7 +13,12 @@ from stowkenfs.ids import InodeNo
 from stowkenfs.index.catalogue import Extent
 from stowkenfs.index.changes import Change, DentryChange, InodeChange
 from stowkenfs.index.inodes import Inode
-from stowkenfs.vault.namespace import decode_changes, encode_changes
+from stowkenfs.vault.namespace import (
+    Checkpoint,
+    decode_changes,
+    encode_changes,
+    encode_checkpoint,
+)
 
 UNSIGNED = st.one_of(st.integers(0, 300), st.integers(0, 2**63 - 1))
 SIGNED = st.one_of(st.integers(-300, 300), st.integers(-(2**63), 2**63 - 1))
@@ -70,9 +75,16 @@ def test_round_trip(changes: list[Change]) -> None:
     assert count == len(told)
 
 
+@given(st.sets(st.integers(0, 500) | st.integers(0, 2**60)), st.integers(0, 500))
+def test_a_checkpoint_comes_back(groups: set[int], behind: int) -> None:
+    since = max(groups, default=-1) + 1 + behind
+    payload = encode_checkpoint(since, list(groups))
+    assert list(decode_changes(payload)) == [Checkpoint(since, tuple(sorted(groups)))]
+
+
 @given(st.binary(max_size=80))
 def test_hostile_bytes(content: bytes) -> None:
-    for statement in (b"", b"\x01", b"\x03", b"\x05"):
+    for statement in (b"", b"\x01", b"\x03", b"\x05", b"\x06"):
         try:
             for _ in decode_changes(statement + content):
                 pass
@@ -84,7 +96,7 @@ def test_hostile_bytes(content: bytes) -> None:
 def test_a_cut_gives_a_beginning_or_corrupt(changes: list[Change], data: st.DataObject) -> None:
     payload, _ = encode_changes(changes)
     told = statements(changes)
-    found: list[Change] = []
+    found: list[Change | Checkpoint] = []
     cut = data.draw(st.integers(0, len(payload)))
     with suppress(Corrupt):
         found.extend(decode_changes(payload[:cut]))
@@ -95,7 +107,9 @@ def test_a_cut_gives_a_beginning_or_corrupt(changes: list[Change], data: st.Data
     "content",
     [
         b"\x00",
-        b"\x06",
+        b"\x07",
+        b"\x06\x05\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"\x06\x05\x01\x05",
         b"\x01" + b"\xff" * 20,
         b"\x03\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
         b"\x05\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f",

@@ -27,6 +27,7 @@ from stowkenfs.index.inodes import Inode, InodeTable
 from stowkenfs.store.memory import MemoryStore
 from stowkenfs.vault import tree as tree_module
 from stowkenfs.vault.files import FileTable
+from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.tree import TARGET_BYTES_MAX, Tree
 
@@ -42,7 +43,9 @@ class Bench:
         self.inodes = InodeTable(self.connection)
         catalogue = Catalogue(self.connection)
         reader = Reader(MemoryStore(), catalogue, record_cache_bytes=1000, block_cache_bytes=1000)
-        self.files = FileTable(self.connection, self.inodes, catalogue, reader, drafts, self.clock)
+        self.files = FileTable(
+            self.connection, self.inodes, catalogue, reader, Passages(), drafts, self.clock
+        )
         self.tree = Tree(self.connection, self.inodes, self.files, self.clock)
 
     def clock(self) -> int:

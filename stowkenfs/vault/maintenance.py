@@ -1,0 +1,145 @@
+"""A vault that looks after itself: background work, compaction, reports."""
+
+import logging
+
+import anyio
+import anyio.lowlevel
+
+from stowkenfs.ids import ROOT_INODE, InodeNo
+from stowkenfs.index.connection import CHECKPOINT_BYTES
+from stowkenfs.index.frozen_collect import Freezer
+from stowkenfs.index.keys import Grain
+from stowkenfs.store.block import BlockKind, Layout
+from stowkenfs.vault.compaction.batch import CompactOptions
+from stowkenfs.vault.compaction.compactor import Compactor, CompactReport, Parts
+from stowkenfs.vault.compaction.keys import KeyCollector
+from stowkenfs.vault.compaction.merge import Merger
+from stowkenfs.vault.compaction.resume import Resumption
+from stowkenfs.vault.compaction.sweep import Sweeper
+from stowkenfs.vault.engine import Engine
+from stowkenfs.vault.packs import PackWriter, Tier
+from stowkenfs.vault.stats import VaultStats, collect_stats
+from stowkenfs.vault.verify import Progress, VerifyReport, verify_vault
+
+log = logging.getLogger(__name__)
+
+CHANGE_PAGES_AT_ONCE = 20
+TIDY_SECONDS = 2.0
+FLUSHED_KEYS_MIN = 50_000
+INDEX_PAGES_AT_ONCE = 100
+
+
+class Maintained(Engine):
+    """An engine and the work on all of it, of which one thing is done at a time."""
+
+    async def _finish(self) -> None:
+        await self._flush_keys()
+        await super()._finish()
+
+    async def tidy(self) -> None:
+        """Background work of a long-lived vault: seal, note names, keep the WAL short."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.sealer.run)
+            while True:
+                await anyio.sleep(TIDY_SECONDS)
+                await self._tidy_once()
+
+    async def _tidy_once(self) -> None:
+        try:
+            # While writes go on there are always changes; the WAL must get its turn.
+            for _ in range(CHANGE_PAGES_AT_ONCE):
+                if self.sealer.waiting or not await self._write_changes():
+                    break
+            if self.index_log_bytes > CHECKPOINT_BYTES:
+                await self.shorten_index_log()
+        except OSError:
+            log.exception("background work failed; it is tried again")
+
+    async def compact(
+        self,
+        options: CompactOptions | None = None,
+        progress: Progress = lambda _done, _total: None,
+    ) -> CompactReport:
+        """Rewrite what was stored since the last time so that it takes less room.
+
+        Files can be read and written meanwhile; those that change are left for the next
+        time. Cancelling it, or the process's end, leaves everything readable. Raises
+        OSError, and Corrupt for records that cannot be read.
+        """
+        async with self._maintenance:
+            options = options or CompactOptions(threads=max(self.config.workers, 1))
+            writer = PackWriter(self._catalogue, self._store, Tier.DENSE)
+            keys = self._key_collector()
+            freezer = Freezer(
+                self._connection,
+                self._inodes,
+                is_busy=self._is_busy,
+                is_open=self.tree.is_being_listed,
+            )
+            parts = Parts(
+                connection=self._connection,
+                catalogue=self._catalogue,
+                reader=self.reader,
+                dedup=self._dedup,
+                committer=self._committer,
+                ingest=self.ingest,
+                sealer=self.sealer,
+                files=self.files,
+                tree=self.tree,
+                keys=keys,
+                merger=Merger(self._connection, self._catalogue, self.reader, writer, options),
+                sweeper=Sweeper(
+                    self._connection,
+                    self._catalogue,
+                    self._store,
+                    self.reader,
+                    self.readers,
+                    freezer,
+                    writer,
+                    self._refresh_places,
+                ),
+                resumption=Resumption(self._catalogue, self._runs, self.reader, keys),
+                writer=writer,
+                namespace_lock=self._namespace_lock,
+                write_namespace=self.write_namespace,
+                workers=self.config.workers,
+            )
+            return await Compactor(parts, options).run(progress)
+
+    def _key_collector(self) -> KeyCollector:
+        return KeyCollector(self._connection, self._catalogue, self._runs, self.reader)
+
+    async def _flush_keys(self) -> None:
+        """Move keys from the index, where each takes 14 bytes, to packs, where it takes 6."""
+        async with self._maintenance:
+            keys = self._key_collector()
+            writer = PackWriter(self._catalogue, self._store, Tier.KEYS)
+            if await keys.flush_hot(writer, FLUSHED_KEYS_MIN):
+                await keys.merge(writer, Grain.EXACT)
+                while self._connection.shrink(INDEX_PAGES_AT_ONCE):
+                    await anyio.lowlevel.checkpoint()
+
+    def _is_busy(self, ino: InodeNo) -> bool:
+        """Whether an inode is better not frozen: it is in use, or not compacted yet."""
+        # The root stays in the index, so that no damaged group takes everything from sight.
+        if ino == ROOT_INODE or self.files.live(ino) is not None:
+            return True
+        return any(
+            (place := self._catalogue.locate(BlockKind.RECORDS, extent.record)) is not None
+            and place.layout == Layout.PLAIN
+            for extent in self._catalogue.extents(ino, 0, 1 << 62)
+        )
+
+    # Reports
+
+    async def stats(self) -> VaultStats:
+        """Totals of the vault."""
+        await self.files.settle_all()
+        return await collect_stats(self._connection, self.reader.payload, self.directory)
+
+    async def verify(self, progress: Progress = lambda _done, _total: None) -> VerifyReport:
+        """Read everything and check every checksum and hash; see VerifyReport."""
+        async with self._maintenance:  # nothing moves meanwhile
+            return await verify_vault(
+                self._connection, self._frozen, self.reader, self.tree.path_of, progress
+            )

@@ -1,0 +1,94 @@
+"""Writing blocks at the end of packs, durably, and taking packs away again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import anyio.to_thread
+
+from stowkenfs.ids import PackNo
+from stowkenfs.index.catalogue import BlockPlace, Catalogue
+from stowkenfs.store.api import PackStore
+from stowkenfs.store.block import BlockKind, Layout
+
+PACK_BYTES_MAX = 64 << 20
+"""A pack that has grown past this is not appended to any more."""
+
+
+class Tier(IntEnum):
+    """Who fills a pack. In the index only."""
+
+    HOT = 0
+    DENSE = 1
+    KEYS = 2  # of what is hot: the next compaction takes them away as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBlock:
+    """An encoded block and what the index will say of it."""
+
+    kind: BlockKind
+    first: int
+    count: int
+    raw_bytes: int
+    content_bytes: int
+    encoded: bytes
+    layout: Layout = Layout.PLAIN
+    base: int | None = None
+    brings_bytes: int = 0
+
+
+class PackWriter:
+    """Appends to the open pack of one tier; one caller at a time.
+
+    What was written counts from when its rows are in the index (``pack_length`` with them);
+    until then the next write takes its place.
+    """
+
+    def __init__(self, catalogue: Catalogue, store: PackStore, tier: Tier) -> None:
+        self._catalogue = catalogue
+        self._store = store
+        self.tier = tier
+        self._begin_new = False
+
+    def begin_new(self) -> None:
+        """Let the next write begin a pack, so that all before it is closed."""
+        self._begin_new = True
+
+    @property
+    def open_pack(self) -> PackNo | None:
+        """The pack that the next write goes on with, if it does not begin one."""
+        return None if self._begin_new else self._catalogue.open_pack(self.tier)[0]
+
+    async def write(self, blocks: Sequence[PackedBlock]) -> list[BlockPlace]:
+        """Put ``blocks`` into a pack, synced; nothing finds them yet."""
+        pack, length = self._catalogue.open_pack(self.tier)
+        if pack == 0 or length >= PACK_BYTES_MAX or self._begin_new:
+            pack, length = self._catalogue.new_pack(), 0
+            self._begin_new = False
+        await anyio.to_thread.run_sync(self._write, pack, length, blocks)
+        return _placed(blocks, pack, length)
+
+    def _write(self, pack: PackNo, offset_bytes: int, blocks: Sequence[PackedBlock]) -> None:
+        self._store.write(pack, offset_bytes, b"".join(block.encoded for block in blocks))
+        self._store.sync(pack)
+
+    @staticmethod
+    def pack_length(places: Sequence[BlockPlace]) -> dict[PackNo, int]:
+        """Committed length in bytes of the pack that ``places`` are in, by them."""
+        last = places[-1]
+        return {last.pack: last.offset_bytes + last.stored_bytes}
+
+
+def _placed(blocks: Sequence[PackedBlock], pack: PackNo, offset_bytes: int) -> list[BlockPlace]:
+    places = []
+    for block in blocks:
+        places.append(
+            BlockPlace(
+                block.kind, block.first, block.count, pack, offset_bytes, len(block.encoded),
+                block.raw_bytes, block.content_bytes, 0, block.layout, block.base,
+                block.brings_bytes,
+            )
+        )  # fmt: skip
+        offset_bytes += len(block.encoded)
+    return places

@@ -1,0 +1,1 @@
+"""``tools/bench --density``: how small, how quick and at what cost."""
