@@ -168,9 +168,17 @@ def write_references(value: References, part_of: PartOf) -> bytes:
             ids += part
     if bool(ids) > (style is Style.TOKENS) or bool(contents) > (style is not Style.TOKENS):
         raise RecordCorrupt(f"record body: a segment is not what style {style.name} needs")
+    if style is Style.TOKENS:
+        return write_tokens(ids, value.separator)
+    return write_contents(style, contents)
+
+
+def write_contents(style: Style, contents: Iterable[bytes]) -> bytes:
+    """The texts of a payload's parts as they stand in its document; ``style`` is not TOKENS.
+
+    Raises RecordCorrupt for what is not UTF-8 in a style that has to be.
+    """
     try:
-        if style is Style.TOKENS:
-            return write_tokens(ids, value.separator)
         return write(style, contents)
     except UnicodeDecodeError as error:
         raise RecordCorrupt(f"record body: {error}") from error

@@ -27,12 +27,15 @@ words, make a string of bits, most significant first, filled with zeros to a byt
 ``previous`` is the identifier of the repeat before it in the same family, first -1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from stowkenfs import kernels
 from stowkenfs.errors import Corrupt, RecordCorrupt
 from stowkenfs.varint import append_varint, read_varint
 
@@ -61,10 +64,16 @@ PREFIXES_MAX: Final = 32
 _WORD_MAX = 1 << 63
 _CONSTANT = 0x20
 
+_KNOWN = bytes([*range(len(ALPHABETS)), *range(_CONSTANT, 256)])
 _INDEX = np.zeros((len(ALPHABETS), 256), np.int64)
 for _number, _alphabet in enumerate(ALPHABETS):
     _INDEX[_number, np.frombuffer(_alphabet, np.uint8)] = np.arange(len(_alphabet))
 _CHARACTERS = [np.frombuffer(alphabet, np.uint8) for alphabet in ALPHABETS]
+
+_COMPILED_ALPHABETS: Final = (
+    b"".join([alphabet.ljust(64) for alphabet in ALPHABETS]),
+    bytes(map(len, ALPHABETS)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +93,9 @@ class Family:
     alphabets: bytes
     prefixes: tuple[bytes, ...]
 
-    def words(self) -> list[_Word]:
+    def words(self) -> Sequence[_Word]:
         """The words of an identifier, in order."""
-        words = []
-        positions: list[int] = []
-        product = 1
-        for position, alphabet in enumerate(self.alphabets):
-            if alphabet >= _CONSTANT:
-                continue
-            size = len(ALPHABETS[alphabet])
-            if product * size > _WORD_MAX:
-                words.append(_Word(tuple(positions), product))
-                positions, product = [], 1
-            positions.append(position)
-            product *= size
-        if positions:
-            words.append(_Word(tuple(positions), product))
-        return words
+        return _words(self.alphabets)
 
     @property
     def bits(self) -> int:
@@ -110,6 +105,25 @@ class Family:
     def bytes_of(self, count: int) -> int:
         """Bytes of ``count`` identifiers."""
         return (count * self.bits + 7) // 8
+
+
+@lru_cache(maxsize=1000)  # blocks of one log have much the same families
+def _words(alphabets: bytes) -> Sequence[_Word]:
+    words = []
+    positions: list[int] = []
+    product = 1
+    for position, alphabet in enumerate(alphabets):
+        if alphabet >= _CONSTANT:
+            continue
+        size = len(ALPHABETS[alphabet])
+        if product * size > _WORD_MAX:
+            words.append(_Word(tuple(positions), product))
+            positions, product = [], 1
+        positions.append(position)
+        product *= size
+    if positions:
+        words.append(_Word(tuple(positions), product))
+    return words
 
 
 def alphabets_of(identifiers: list[bytes]) -> bytes | None:
@@ -150,6 +164,10 @@ def decode_identifiers(family: Family, packed: bytes, count: int) -> list[bytes]
 
     Raises RecordCorrupt (a word that is no number of its alphabets).
     """
+    if kernels.compiled is not None:
+        found = kernels.compiled.identifiers(packed, count, family.alphabets, *_COMPILED_ALPHABETS)
+        if found is not None:
+            return found
     width = len(family.alphabets)
     text: npt.NDArray[np.uint8] = np.empty((count, width), np.uint8)
     for position, alphabet in enumerate(family.alphabets):
@@ -210,7 +228,7 @@ def decode_families(stream: bytes) -> list[Family]:
 
 
 def _check(alphabets: bytes, prefixes: int, prefixes_left: int) -> None:
-    if not alphabets or any(len(ALPHABETS) <= byte < _CONSTANT for byte in alphabets):
+    if not alphabets or alphabets.translate(None, _KNOWN) != b"":
         raise RecordCorrupt("dense block: a family has an alphabet that is none")
     if not prefixes or prefixes_left < 0:
         raise RecordCorrupt(f"dense block: a family of {prefixes} prefixes")

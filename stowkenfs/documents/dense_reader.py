@@ -1,15 +1,16 @@
 """Reading dense blocks (``dense`` has the format): arrays for all lines, bodies one at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from stowkenfs import kernels
 from stowkenfs.documents.body import Body, BodyValue, References
 from stowkenfs.documents.dense_families import Family, decode_families, decode_identifiers
+from stowkenfs.documents.dense_forms import decode_forms
 from stowkenfs.documents.dense_layout import LayoutOf
 from stowkenfs.documents.dense_lines import (
     ESCAPED,
@@ -30,16 +31,13 @@ from stowkenfs.documents.dense_streams import (
     split_streams,
     unzigzag_numbers,
 )
+from stowkenfs.documents.pieces import LITERAL, MADE, Pieces
 from stowkenfs.documents.values import Style
-from stowkenfs.errors import Corrupt, RecordCorrupt
-from stowkenfs.ids import SegmentNo, SegmentType, TemplateNo
-from stowkenfs.varint import read_varint
+from stowkenfs.errors import RecordCorrupt
+from stowkenfs.ids import SegmentNo, TemplateNo
 
 _STREAMS: Final = 13
 _LENGTH_MAX: Final = 1 << 48
-
-_STYLES: Final = {int(style): style for style in Style}
-_TYPES: Final = {int(type_): type_ for type_ in SegmentType}
 
 # Marks that stand alone in their line.
 _ALONE = np.zeros(256, np.bool_)
@@ -48,13 +46,6 @@ _ALONE[IDENTIFIERS:IDENTIFIERS_END] = True
 # The mark of a line by its first byte; 0 where the line is its value.
 _MARKS = np.where(_ALONE, np.arange(256), 0).astype(np.uint8)
 _MARKS[[FRACTION, ESCAPED]] = FRACTION, ESCAPED
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    style: Style
-    types: tuple[SegmentType, ...]
-    separator: bytes
 
 
 def decode_dense_records(
@@ -83,7 +74,7 @@ class DenseRecords:
             raise RecordCorrupt(f"dense block: {len(lows)} lengths for {count} records")
         self.checks: npt.NDArray[np.uint32] = np.frombuffer(checks, "<u4")
         self._families = decode_families(families)
-        self._forms = _decode_forms(forms)
+        self._forms = decode_forms(forms)
         self._numbers: list[int] = (np.cumsum(decode_numbers(templates) + 1) - 1).tolist()
         self._find_lines()
         fixed = self._find_slots(decode_numbers(sequence), count, layout_of)
@@ -129,34 +120,73 @@ class DenseRecords:
             values[index] = self._marked(int(marks[index]), rank, values[index])
         return Body(self._templates(at), tuple(values))
 
-    def bodies(self, places: Sequence[int]) -> list[Body]:
-        """``body`` of many records, sooner than one by one. Raises RecordCorrupt."""
-        if not places:
-            return []
-        bounds = list(map(self._slots, places))
-        lines = np.concatenate([self._line_of_slot[first:last] for first, last in bounds])
-        text = self._text
-        starts, ends = self._starts[lines].tolist(), self._ends[lines].tolist()
-        values: list[BodyValue] = [text[a:b] for a, b in zip(starts, ends, strict=True)]
+    def pieces(self, places: Sequence[int]) -> Pieces:
+        """Many records as columns. Raises RecordCorrupt."""
+        at = np.array(places, np.int64)
+        slot_ends, template_ends = self._slot_ends[at], self._sequence_ends[at]
+        slot_starts = np.where(at, self._slot_ends[at - 1], 0)
+        template_starts = np.where(at, self._sequence_ends[at - 1] + 1, 0)
+        alone = np.flatnonzero(np.isin(at, self._with_ids)) if len(self._with_ids) else at[:0]
+        slot_ends[alone], template_ends[alone] = slot_starts[alone], template_starts[alone]
+        lines = self._line_of_slot[_ranges(slot_starts, slot_ends)]
         marks = self._marks[lines]
-        marked = np.flatnonzero(marks != 0)
-        is_reference = marks[marked] == REFERENCE
-        references = marked[is_reference]
-        found = self._references(self._rank[lines[references]])
-        for index, reference in zip(references.tolist(), found, strict=True):
-            values[index] = reference
-        others = marked[~is_reference]
-        for index, mark, rank in zip(
-            others.tolist(), marks[others].tolist(), self._rank[lines[others]].tolist(), strict=True
-        ):
-            values[index] = self._marked(mark, rank, values[index])
-        bodies = []
-        at = 0
-        for place, (first, last) in zip(places, bounds, strict=True):
-            end = at + last - first
-            bodies.append(Body(self._templates(place), tuple(values[at:end])))
-            at = end
-        return bodies
+        starts, ends = self._starts[lines].astype(np.int64), self._ends[lines].astype(np.int64)
+        styles = np.full(len(lines), LITERAL, np.uint8)
+        references = np.flatnonzero(marks == REFERENCE)
+        ranks = self._rank[lines[references]]
+        forms = self._form_of[ranks]
+        styles[references] = self._form_styles[forms]
+        part_ends, sizes = self._part_ends[ranks], self._form_sizes[forms]
+        ends[references] = np.cumsum(sizes)
+        starts[references] = ends[references] - sizes
+        made = self._made(marks, lines)
+        others = np.fromiter(made, np.int64, len(made))
+        styles[others] = MADE
+        starts[others] = np.arange(len(made))
+        ends[others] = starts[others] + 1
+        return Pieces(
+            self._text,
+            np.array(self._template_nos)[self._sequence[_ranges(template_starts, template_ends)]],
+            np.cumsum(template_ends - template_starts),
+            styles,
+            starts,
+            ends,
+            np.cumsum(slot_ends - slot_starts),
+            self._segments[_ranges(part_ends - sizes, part_ends)],
+            alone.tolist(),
+            list(made.values()),
+        )
+
+    def _made(self, marks: npt.NDArray[np.uint8], lines: npt.NDArray[np.int32]) -> dict[int, bytes]:
+        """The values of lines that have a mark and are no references, by their places."""
+        made: dict[int, bytes] = {}
+        is_other = (marks != 0) & (marks != REFERENCE)
+        for mark in np.flatnonzero(np.bincount(marks[is_other], minlength=256)).tolist():
+            places = np.flatnonzero(marks == mark)
+            ranks = self._rank[lines[places]].tolist()
+            if mark >= IDENTIFIERS:
+                number, prefix = self._prefixes[(mark - IDENTIFIERS) >> 1]
+                values = list(map(self._identifiers_of(number).__getitem__, ranks))
+                if prefix:
+                    values = [prefix + identifier for identifier in values]
+            elif mark == TIME:
+                values = [self._time_literals[rank] for rank in ranks]
+            else:
+                starts, ends = self._starts[lines[places]], self._ends[lines[places]]
+                bounds = zip(starts.tolist(), ends.tolist(), strict=True)
+                literal = literal_of_fraction if mark == FRACTION else literal_of_escaped
+                values = [literal(self._text[start:end]) for start, end in bounds]
+            made.update(zip(places.tolist(), values, strict=True))
+        return made
+
+    @cached_property
+    def _with_ids(self) -> Numbers:
+        """Places of the records that have lists of token ids, which are no pieces."""
+        if Style.TOKENS not in self._form_styles:
+            return np.empty(0, np.int64)
+        with_ids = self._form_styles[self._form_of] == Style.TOKENS
+        lines = np.flatnonzero(self._marks == REFERENCE)[with_ids]
+        return np.unique(np.searchsorted(self._slot_ends, self._slot_of_line[lines], "right"))
 
     def _slots(self, at: int) -> tuple[int, int]:
         return int(self._slot_ends[at - 1]) if at else 0, int(self._slot_ends[at])
@@ -167,21 +197,6 @@ class DenseRecords:
         if end == start + 1:
             return (self._template_nos[self._sequence[start]],)
         return tuple([self._template_nos[place] for place in self._sequence[start:end].tolist()])
-
-    def _references(self, ranks: Numbers) -> list[References]:
-        """``_reference`` of many."""
-        if not len(self._segments):
-            return [self._reference(rank) for rank in ranks.tolist()]
-        forms = map(self._forms.__getitem__, self._form_of[ranks].tolist())
-        ends = self._part_ends[ranks]
-        lasts: list[SegmentNo] = self._segments[ends - 1].tolist()
-        references = []
-        for form, end, last in zip(forms, ends.tolist(), lasts, strict=True):
-            segments: tuple[SegmentNo, ...] = (last,)
-            if len(form.types) != 1:
-                segments = tuple(self._segments[end - len(form.types) : end].tolist())
-            references.append(References(form.style, form.types, segments, form.separator))
-        return references
 
     def _marked(self, mark: int, rank: int, value: BodyValue) -> BodyValue:
         """The value of a line with a mark; ``rank``: its number among its like."""
@@ -203,7 +218,7 @@ class DenseRecords:
 
     def _find_lines(self) -> None:
         byte = np.frombuffer(self._text, np.uint8)
-        ends = np.flatnonzero(byte == 0x0A)
+        ends = _line_feeds(self._text)
         if (int(ends[-1]) + 1 if len(ends) else 0) != len(byte):
             raise RecordCorrupt("dense block: the last line does not end")
         self._ends = ends.astype(np.int32)
@@ -259,8 +274,9 @@ class DenseRecords:
         if len(form_of) and int(form_of.max()) >= len(self._forms):
             raise RecordCorrupt("dense block: a form that is not in the table")
         self._rank[lines] = np.arange(len(lines))
-        sizes = np.array([len(form.types) for form in self._forms], np.int64)
-        parts = sizes[form_of]
+        self._form_styles = np.array([form.style for form in self._forms], np.uint8)
+        self._form_sizes = np.array([len(form.types) for form in self._forms], np.int64)
+        parts = self._form_sizes[form_of]
         part_ends = np.cumsum(parts)
         if (int(part_ends[-1]) if len(part_ends) else 0) != len(symbols):
             raise RecordCorrupt(f"dense block: {len(symbols)} segments do not fit the forms")
@@ -347,6 +363,19 @@ class DenseRecords:
         return literals_of_times(self._times)
 
 
+def _line_feeds(text: bytes) -> npt.NDArray[np.integer]:
+    if kernels.compiled is not None:
+        return np.frombuffer(kernels.compiled.places_of(text, 0x0A), np.uint32)
+    return np.flatnonzero(np.frombuffer(text, np.uint8) == 0x0A)
+
+
+def _ranges(starts: Numbers, ends: Numbers) -> Numbers:
+    """The numbers of each range from a start to its end, one range after the other."""
+    counts = ends - starts
+    shifts = starts - (np.cumsum(counts) - counts)
+    return np.repeat(shifts, counts) + np.arange(int(counts.sum()))
+
+
 def _segments_of(symbols: Numbers, slots: Numbers) -> Numbers:
     """The segments of all parts, in order of lines; ``slots`` are the parts' slots."""
     is_new = (symbols & 1 | (symbols == 0)).astype(np.bool_)
@@ -361,30 +390,3 @@ def _segments_of(symbols: Numbers, slots: Numbers) -> Numbers:
     base = np.where(last_new < 0, -1, segments[last_new] - walked[last_new])
     found: Numbers = base + walked
     return found
-
-
-def _decode_forms(stream: bytes) -> list[_Form]:
-    forms = []
-    at = 0
-    try:
-        while at < len(stream):
-            style = _STYLES[stream[at]]
-            at += 1
-            separator = b""
-            if style is Style.TOKENS:
-                separator, at = _read_text(stream, at)
-            numbers, at = _read_text(stream, at)
-            types = tuple([_TYPES[number] for number in numbers])
-            forms.append(_Form(style, types, separator))
-    except KeyError as error:
-        raise RecordCorrupt(f"dense block: a form of style or type {error}") from error
-    except Corrupt as error:
-        raise RecordCorrupt(f"dense block: a form: {error}") from error
-    return forms
-
-
-def _read_text(stream: bytes, at: int) -> tuple[bytes, int]:
-    length, at = read_varint(stream, at)
-    if length > len(stream) - at:
-        raise RecordCorrupt(f"dense block: {length} bytes in a form at byte {at}")
-    return stream[at : at + length], at + length

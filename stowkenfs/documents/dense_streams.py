@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from stowkenfs import kernels
 from stowkenfs.errors import Corrupt, RecordCorrupt
 from stowkenfs.varint import append_varint, read_varint
 
@@ -61,6 +62,10 @@ def decode_numbers(stream: bytes) -> Numbers:
     """Inverse of ``encode_numbers``. Raises RecordCorrupt (cut off, or longer than 8 bytes)."""
     if not stream:
         return np.empty(0, np.int64)
+    if kernels.compiled is not None:
+        found = kernels.compiled.varints56(stream)
+        if found is not None:
+            return np.frombuffer(found, np.int64)
     byte = np.frombuffer(stream, np.uint8)
     if byte[-1] > 0x7F:
         raise RecordCorrupt("dense block: the last number is cut off")

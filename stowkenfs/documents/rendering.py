@@ -1,15 +1,18 @@
 """The bytes of many records at once; ``body`` renders one."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 
-from stowkenfs.documents.body import Body, PartOf, References, write_references
+import numpy as np
+import numpy.typing as npt
+
+from stowkenfs import kernels
+from stowkenfs.documents.body import Body, write_contents
+from stowkenfs.documents.pieces import LITERAL, MADE, Numbers, Pieces
+from stowkenfs.documents.record import fill_slots
 from stowkenfs.documents.styles import write
-from stowkenfs.documents.values import SLOT, Style
-from stowkenfs.errors import RecordCorrupt
-from stowkenfs.ids import SegmentNo, TemplateNo
+from stowkenfs.documents.values import Style
 
-_SLOT = bytes((SLOT,))
 _CHARACTERS = [b"\\", *(bytes((byte,)) for byte in range(0x80) if byte != ord("\\"))]
 
 MINIMAL_ESCAPES: Final = tuple(
@@ -22,92 +25,107 @@ MINIMAL_ESCAPES: Final = tuple(
 Texts = Mapping[int, bytes]
 """Of segments, by their numbers."""
 
-TextsOf = Callable[[Iterable[SegmentNo]], Texts]
+TextsOf = Callable[[Numbers], Texts]
+"""Asked for numbers that ascend."""
 
 
-def render_bodies(
-    bodies: Sequence[Body],
-    template_of: Callable[[TemplateNo], bytes],
-    part_of: PartOf,
+def render_pieces(
+    pieces: Pieces,
+    templates_of: Callable[[Sequence[int]], Sequence[bytes]],
     texts_of: TextsOf,
     minimal_of: TextsOf,
-) -> list[bytes]:
+) -> list[bytes | None]:
     """The bytes of each record, which ``render_body`` would also return.
 
-    ``texts_of``: the texts of segments; ``minimal_of``: those, as ``Style.MINIMAL`` writes them.
-    Raises RecordCorrupt (values or parts that do not fit), and what the callables raise.
+    None for those that have to be rendered by themselves: ``alone``, and values that are not
+    as many as slots. ``templates_of``: templates by their numbers; ``texts_of``: the texts of
+    segments; ``minimal_of``: those, as ``Style.MINIMAL`` writes them. Raises RecordCorrupt (a
+    text that its style cannot write), and what the callables raise.
     """
-    plain: dict[SegmentNo, None] = {}  # in order, so that neighbours are asked for together
-    minimal: dict[SegmentNo, None] = {}
-    places = [_places_of_references(body) for body in bodies]
-    for body, at in zip(bodies, places, strict=True):
-        for index in at:
-            value = cast("References", body.values[index])
-            if value.style is Style.MINIMAL:
-                minimal.update(dict.fromkeys(value.segments))
-            elif value.style is not Style.TOKENS:
-                plain.update(dict.fromkeys(value.segments))
-    texts, minimal_texts = texts_of(plain), minimal_of(minimal)
-    skeletons = _Skeletons(template_of)
-    rendered = []
-    for body, at in zip(bodies, places, strict=True):
-        values = list(body.values)
-        for index in at:
-            value = cast("References", values[index])
-            values[index] = _written(value, part_of, texts, minimal_texts)
-        rendered.append(skeletons.fill(body.templates, cast("list[bytes]", values)))
+    numbers, places = np.unique(pieces.templates, return_inverse=True)
+    templates = templates_of(numbers.tolist())
+    starts, ends, parts, texts = _texts(pieces, texts_of, minimal_of)
+    is_parts = (pieces.styles != LITERAL).astype(np.uint8)
+    place_ends, value_ends = pieces.template_ends, pieces.value_ends
+    fill = _fill if kernels.compiled is None else kernels.compiled.fill
+    rendered = fill(
+        templates, places, place_ends, pieces.source, is_parts, starts, ends, value_ends,
+        parts, texts,
+    )  # fmt: skip
+    for at in pieces.alone:
+        rendered[at] = None
+    return rendered
+
+
+def _texts(
+    pieces: Pieces, texts_of: TextsOf, minimal_of: TextsOf
+) -> tuple[Numbers, Numbers, Numbers, list[bytes]]:
+    """Where each value has its bytes or parts now, the places of all parts in texts, and those."""
+    styles, starts, ends = pieces.styles, pieces.starts, pieces.ends
+    refers = np.flatnonzero(styles < MADE)
+    style_of = np.repeat(styles[refers], (ends - starts)[refers])
+    is_minimal = style_of == Style.MINIMAL
+    parts = np.empty(len(pieces.parts), np.int64)
+    texts: list[bytes] = []
+    for mine, find in ((~is_minimal, texts_of), (is_minimal, minimal_of)):
+        if mine.any():
+            found, inverse = np.unique(pieces.parts[mine], return_inverse=True)
+            parts[mine] = inverse + len(texts)
+            texts += map(find(found).__getitem__, found.tolist())
+    # The others are written one by one; each then has a text of its own.
+    made = np.flatnonzero(styles == MADE)
+    odd = refers[(styles[refers] != Style.MINIMAL) & (styles[refers] != Style.VERBATIM)]
+    if not len(made) and not len(odd):
+        return starts, ends, parts, texts
+    starts, ends = starts.copy(), ends.copy()
+    own = [pieces.made[at] for at in starts[made].tolist()]
+    for at in odd.tolist():
+        contents = [texts[place] for place in parts[starts[at] : ends[at]].tolist()]
+        own.append(write_contents(Style(int(styles[at])), contents))
+    values = np.append(made, odd)
+    starts[values] = len(parts) + np.arange(len(own))
+    ends[values] = starts[values] + 1
+    return starts, ends, np.append(parts, len(texts) + np.arange(len(own))), [*texts, *own]
+
+
+def _fill(
+    templates: Sequence[bytes],
+    places: npt.NDArray[np.intp],
+    place_ends: Numbers,
+    source: bytes,
+    is_parts: npt.NDArray[np.uint8],
+    starts: Numbers,
+    ends: Numbers,
+    value_ends: Numbers,
+    parts: Numbers,
+    texts: Sequence[bytes],
+) -> list[bytes | None]:
+    """As the compiled ``fill``."""
+    text_of = [texts[place] for place in parts.tolist()]
+    values = [
+        b"".join(text_of[start:end]) if refers else source[start:end]
+        for refers, start, end in zip(
+            is_parts.tolist(), starts.tolist(), ends.tolist(), strict=True
+        )
+    ]
+    template_of = [templates[place] for place in places.tolist()]
+    rendered: list[bytes | None] = []
+    first = low = 0
+    for last, high in zip(place_ends.tolist(), value_ends.tolist(), strict=True):
+        try:
+            rendered.append(fill_slots(b"".join(template_of[first:last]), values[low:high]))
+        except ValueError:
+            rendered.append(None)
+        first, low = last, high
     return rendered
 
 
 def has_many_parts(bodies: Iterable[Body], count: int) -> bool:
     """Whether ``bodies`` refer to at least ``count`` segments, each use counted."""
     for body in bodies:
-        for at in _places_of_references(body):
-            count -= len(cast("References", body.values[at]).segments)
+        for value in body.values:
+            if not isinstance(value, bytes):
+                count -= len(value.segments)
         if count <= 0:
             return True
     return False
-
-
-def _places_of_references(body: Body) -> list[int]:
-    return [index for index, value in enumerate(body.values) if type(value) is not bytes]
-
-
-def _written(value: References, part_of: PartOf, texts: Texts, minimal_texts: Texts) -> bytes:
-    style, segments = value.style, value.segments
-    if style is Style.TOKENS:
-        return write_references(value, part_of)
-    if style is not Style.MINIMAL and style is not Style.VERBATIM:
-        return write_references(value, lambda segment, _: texts[segment])
-    found = minimal_texts if style is Style.MINIMAL else texts
-    if len(segments) == 1:
-        return found[segments[0]]
-    return b"".join([found[segment] for segment in segments])
-
-
-class _Skeletons:
-    """Records' templates, cut at their slots and kept for the next record."""
-
-    def __init__(self, template_of: Callable[[TemplateNo], bytes]) -> None:
-        self._template_of = template_of
-        self._templates: dict[TemplateNo, bytes] = {}
-        self._between: dict[tuple[TemplateNo, ...], list[bytes]] = {}  # what slots divide
-
-    def fill(self, templates: tuple[TemplateNo, ...], values: list[bytes]) -> bytes:
-        """As ``fill_slots``. Raises RecordCorrupt (slots and values differ in number)."""
-        between = self._between.get(templates)
-        if between is None:
-            between = b"".join(map(self._template, templates)).split(_SLOT)
-            self._between[templates] = between
-        if len(values) != len(between) - 1:
-            raise RecordCorrupt(f"record body: {len(between) - 1} slots for {len(values)} values")
-        pieces = [b""] * (2 * len(between) - 1)
-        pieces[0::2] = between
-        pieces[1::2] = values
-        return b"".join(pieces)
-
-    def _template(self, number: TemplateNo) -> bytes:
-        found = self._templates.get(number)
-        if found is None:
-            found = self._templates[number] = self._template_of(number)
-        return found

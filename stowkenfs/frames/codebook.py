@@ -24,9 +24,9 @@ The ids of rank 160 and above come in *runs*, each as long as it can be, in whic
 the id before, less one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache, cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,8 @@ from stowkenfs.frames.ranks import (
 )
 from stowkenfs.frames.varints import TokenArray, decode_varints, encode_varints
 from stowkenfs.ids import Vocabulary
+
+T = TypeVar("T")
 
 CODED_IDS = 15 * 255 * 255
 """Ids from here on have no code."""
@@ -69,6 +71,7 @@ class Codebook:
         self.orders = {vocabulary: orders[vocabulary] for vocabulary in sorted(orders)}
         # {vocabulary: its code}; two threads may both make one at first, and make equal ones
         self._codes: dict[Vocabulary, _RankCode] = {}
+        self._derived: dict[Hashable, Any] = {}  # {name: value}, as ``_codes``
 
     @classmethod
     def build(cls, counts: Mapping[Vocabulary, Counts]) -> Self:
@@ -172,6 +175,17 @@ class Codebook:
         ids.flags.writeable = False
         return ids
 
+    def has_rank(self, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
+        """By id up to the highest of the order, which there must be: whether it is in it."""
+        return self._code(vocabulary).has_rank
+
+    def derived(self, name: Hashable, make: Callable[[], T]) -> T:
+        """What others make from an order and keep here, by a name of theirs."""
+        found: T | None = self._derived.get(name)
+        if found is None:
+            found = self._derived[name] = make()
+        return found
+
     def _code(self, vocabulary: Vocabulary) -> "_RankCode":
         code = self._codes.get(vocabulary)
         if code is None:
@@ -222,7 +236,7 @@ class _RankCode:
     def _ids_among_them_rare(self, ranks: Ranks) -> TokenArray:
         rare = np.flatnonzero(ranks >= RANKS)
         own = ranks[rare] - RANKS
-        has_rank = self._has_rank
+        has_rank = self.has_rank
         if has_rank[own[own < len(has_rank)]].any():
             raise FrameCorrupt("three bytes for an id that has a rank")
         ranks[rare] = 0
@@ -233,7 +247,7 @@ class _RankCode:
         return ids
 
     @cached_property
-    def _has_rank(self) -> npt.NDArray[np.bool_]:
+    def has_rank(self) -> npt.NDArray[np.bool_]:
         return _membership(self._order)
 
 

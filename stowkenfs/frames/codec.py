@@ -20,6 +20,7 @@ from stowkenfs.frames.varints import TokenArray
 from stowkenfs.ids import Vocabulary
 
 __all__ = [
+    "FRAME_HEADER_BYTES",
     "LEVEL_DENSE",
     "LEVEL_QUICK",
     "REGISTRY",
@@ -33,7 +34,7 @@ __all__ = [
     "frame_symbols",
 ]
 
-HEADER_BYTES = 2
+FRAME_HEADER_BYTES = 2
 
 # zstd levels, measured on 30,000 payloads of public conversations: 15 codes the symbols of
 # 20 MB of text a second, 19 those of 11 MB; they differ by more than 1 % only above 64 KiB.
@@ -78,14 +79,14 @@ def decode_frame(frame: bytes, resources: FrameResources | None = None) -> Segme
     refers to what ``resources`` does not have.
     """
     codec, vocabulary = _head(frame)
-    return codec.decode(vocabulary, memoryview(frame)[HEADER_BYTES:], resources)
+    return codec.decode(vocabulary, memoryview(frame)[FRAME_HEADER_BYTES:], resources)
 
 
 def frame_symbols(frame: bytes) -> tuple[Vocabulary, bytes] | None:
     """The vocabulary and the symbols of a frame; None for a kind that has none. Raises as above."""
     codec, vocabulary = _head(frame)
     if isinstance(codec, VarintCodec | ZstdCodec):
-        return vocabulary, codec.symbols(memoryview(frame)[HEADER_BYTES:])
+        return vocabulary, codec.symbols(memoryview(frame)[FRAME_HEADER_BYTES:])
     return None
 
 
@@ -94,7 +95,7 @@ def _head(frame: bytes) -> tuple[FrameCodec, Vocabulary]:
     codec = REGISTRY.get(kind)
     if codec is None:
         raise FrameCorrupt(f"frame kind {kind:#04x} ({kind.name}) is reserved, not yet in use")
-    if len(frame) < HEADER_BYTES:
+    if len(frame) < FRAME_HEADER_BYTES:
         raise FrameCorrupt("the frame ends before its vocabulary")
     try:
         return codec, Vocabulary(frame[1])

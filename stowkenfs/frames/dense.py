@@ -25,6 +25,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from stowkenfs import kernels
 from stowkenfs.errors import Corrupt, FrameCorrupt, Unstorable
 from stowkenfs.frames.codebook import CODED_IDS, Codebook
 from stowkenfs.frames.ranks import TERMINATOR
@@ -152,7 +153,7 @@ def decode_dense(payload: bytes, count: int, begin: int = 0) -> "DenseSegments":
     at = start + ranked_bytes
     if at > len(payload):
         raise FrameCorrupt("a ranked body is cut off")
-    terminators = np.flatnonzero(np.frombuffer(payload, np.uint8, ranked_bytes, start) == 0xFF)
+    terminators = _terminators(memoryview(payload)[start:at])
     lengths, at = _read_column(payload, at)
     modes = classes & 3
     ranked_count = int(counts[modes == DenseMode.RANKED].sum())
@@ -184,6 +185,13 @@ def decode_dense(payload: bytes, count: int, begin: int = 0) -> "DenseSegments":
         starts,
         ends,
     )
+
+
+def _terminators(body: memoryview) -> npt.NDArray[np.integer]:
+    """Where terminators stand in a ranked body."""
+    if kernels.compiled is not None:
+        return np.frombuffer(kernels.compiled.places_of(body, TERMINATOR[0]), np.uint32)
+    return np.flatnonzero(np.frombuffer(body, np.uint8) == TERMINATOR[0])
 
 
 def _runs(column: TokenArray, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -254,18 +262,22 @@ class DenseSegments:
         """Segment ``at`` as written, without terminator."""
         return self.payload[int(self._starts[at]) : int(self._ends[at])]
 
-    def contents(self, places: Sequence[int]) -> list[bytes]:
-        """``content`` of many."""
-        starts, ends = self._starts[places].tolist(), self._ends[places].tolist()
-        return list(map(self.payload.__getitem__, map(slice, starts, ends)))
+    def bounds(
+        self, places: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where ``content`` of many starts and ends in the payload."""
+        return self._starts[places].astype(np.int64), self._ends[places].astype(np.int64)
 
     def by_class(
-        self, places: Sequence[int]
-    ) -> Iterator[tuple[tuple[Vocabulary, DenseMode], Sequence[int]]]:
+        self, places: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[tuple[Vocabulary, DenseMode], npt.NDArray[np.intp] | slice]]:
         """Each vocabulary and mode among ``places``, and which of them have it."""
         classes = self._classes[places]
-        for number in set(classes.tolist()):
-            yield _CLASSES[number], np.flatnonzero(classes == number).tolist()
+        numbers = set(classes.tolist())
+        if len(numbers) == 1:
+            yield _CLASSES[numbers.pop()], slice(None)
+        for number in numbers:
+            yield _CLASSES[number], np.flatnonzero(classes == number)
 
     def segment(self, at: int, codebook: Codebook | None) -> Segment:
         """Segment ``at``, its tokens read-only; ``codebook`` is the one of ``codebook_no``.

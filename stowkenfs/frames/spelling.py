@@ -30,15 +30,20 @@ _ODD = 0xFF
 class SpellingTable:
     """The spellings of one vocabulary, escaped, as words. By id; ``end_id`` is the last one.
 
-    ``first``: uint64, the first word. ``more``: uint8, how many words follow, _ODD for an id
-    that has no spelling or one with the bytes that mean something here. ``rest_at``: int32,
+    ``first``: uint64, the first word. ``more``: uint8, how many words follow, _ODD for an *odd*
+    id, which has no spelling or one with the bytes that mean something here. ``rest_at``: int32,
     where they are in ``rest``.
+
+    ``entries`` has the same for compiled code, which spells an id from one place in memory:
+    uint64, shape (n, 2), without ``end_id``. That is the first word, and the length in bytes, 0
+    for an odd id, plus 65536 times the byte of ``rest`` where the others are.
     """
 
     first: npt.NDArray[np.uint64]
     more: npt.NDArray[np.uint8]
     rest_at: npt.NDArray[np.int32]
     rest: npt.NDArray[np.uint64]
+    entries: npt.NDArray[np.uint64]
 
     @property
     def end_id(self) -> int:
@@ -107,11 +112,15 @@ def spelling_table(vocabulary: Vocabulary, escapes: Escapes = ()) -> SpellingTab
     all_words = padded.view(np.uint64)
     is_rest = np.ones(len(all_words), np.bool_)
     is_rest[words_before] = False
+    first = all_words[words_before]
+    rest_at = np.cumsum(more) - more
+    ends = rest_at * _WORD_BYTES << 16 | np.where(is_odd, 0, length)
     return SpellingTable(
-        all_words[words_before],
+        first,
         np.where(is_odd, _ODD, more).astype(np.uint8),
-        (np.cumsum(more) - more).astype(np.int32),
+        rest_at.astype(np.int32),
         all_words[is_rest],
+        np.stack([first, ends.astype(np.uint64)], axis=1)[:-1],
     )
 
 

@@ -9,6 +9,7 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
+from stowkenfs import kernels
 from stowkenfs.errors import FrameCorrupt
 
 TokenArray = npt.NDArray[np.uint32]
@@ -36,6 +37,10 @@ def decode_varints(buffer: bytes) -> TokenArray:
     Raises FrameCorrupt when the last varint is cut off, when one exceeds 32 bits, or
     when one is longer than its number needs.
     """
+    if kernels.compiled is not None:
+        found = kernels.compiled.varints32(buffer)
+        if found is not None:
+            return np.frombuffer(found, np.uint32)
     if len(buffer) <= _SCALAR_BYTES_MAX:
         return _decode_few(buffer)
     return _decode_many(buffer)

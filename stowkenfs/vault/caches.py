@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 
@@ -29,16 +29,35 @@ class SizedCache:
 
     def put(self, name: Hashable, value: object, cost_bytes: int) -> None:
         """Keep ``value``, unless it alone would empty the cache."""
-        if cost_bytes > self._bytes_max:
-            return
+        self.put_many([(name, value, cost_bytes)])
+
+    def put_many(self, entries: Iterable[tuple[Hashable, object, int]]) -> None:
+        """``put`` of each: name, value and cost in bytes."""
+        held = self._held
         with self._lock:
-            before = self._held.pop(name, None)
-            if before is not None:
-                self._bytes -= before[1]
-            self._held[name] = (value, cost_bytes)
-            self._bytes += cost_bytes
+            for name, value, cost_bytes in entries:
+                if cost_bytes > self._bytes_max:
+                    continue
+                before = held.pop(name, None)
+                if before is not None:
+                    self._bytes -= before[1]
+                held[name] = value, cost_bytes
+                self._bytes += cost_bytes
             while self._bytes > self._bytes_max:
-                self._bytes -= self._held.popitem(last=False)[1][1]
+                self._bytes -= held.popitem(last=False)[1][1]
+
+    def get_many(self, names: Iterable[Hashable]) -> list[Any]:
+        """``get`` of each."""
+        with self._lock:
+            found: list[Any] = []
+            for name in names:
+                entry = self._held.get(name)
+                if entry is None:
+                    found.append(None)
+                else:
+                    self._held.move_to_end(name)
+                    found.append(entry[0])
+            return found
 
     def clear(self) -> None:
         with self._lock:

@@ -6,7 +6,6 @@ All integers are little-endian. A block's header says how many things it holds.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +29,11 @@ class PackedItems:
     """Byte strings of one block, each reachable without touching the others.
 
     ``ends[i]`` is where item ``i`` ends in ``body``; items follow each other from 0.
+    ``bounds`` has the same behind a 0: int64, shape (n + 1,).
     """
 
     ends: Sequence[int]
+    bounds: npt.NDArray[np.int64]
     body: bytes
 
     def __len__(self) -> int:
@@ -156,8 +157,9 @@ def _read_keys(payload: bytes, at: int, count: int) -> tuple[Keys, int]:
 
 
 def _items(payload: bytes, at: int, sizes: npt.NDArray[np.uint32]) -> PackedItems:
-    ends = list(accumulate(sizes.tolist()))
+    bounds = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=bounds[1:])
     body = payload[at:]
-    if len(body) != (ends[-1] if ends else 0):
-        raise Corrupt(f"{len(body)} bytes of items, not {ends[-1] if ends else 0}")
-    return PackedItems(ends, body)
+    if len(body) != bounds[-1]:
+        raise Corrupt(f"{len(body)} bytes of items, not {bounds[-1]}")
+    return PackedItems(bounds[1:].tolist(), bounds, body)

@@ -1,48 +1,40 @@
-"""From numbers to bytes: blocks, segments, templates and records, verified and cached."""
+"""From numbers to bytes: records, and the ranges of documents that they are."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from hashlib import sha256
 from itertools import accumulate
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from stowkenfs.documents.body import Body, render_body
-from stowkenfs.documents.dense_layout import TemplateLayout, layout_of_template
-from stowkenfs.documents.rendering import MINIMAL_ESCAPES, has_many_parts, render_bodies
-from stowkenfs.documents.values import Style
-from stowkenfs.errors import BlockCorrupt, Corrupt, RecordCorrupt
-from stowkenfs.frames.bulk import Speller
-from stowkenfs.frames.codebook import Codebook
-from stowkenfs.frames.codec import Segment, decode_frame
-from stowkenfs.frames.spelling import Escapes
-from stowkenfs.frames.vocabulary import spell
-from stowkenfs.ids import PackNo, RecordNo, SegmentNo, TemplateNo
-from stowkenfs.index.catalogue import BlockPlace, Catalogue, Extent
-from stowkenfs.minimal_zstd import Base
+from stowkenfs.documents.rendering import MINIMAL_ESCAPES, has_many_parts, render_pieces
+from stowkenfs.errors import Corrupt, RecordCorrupt
+from stowkenfs.frames.codec import decode_frame
+from stowkenfs.ids import RecordNo
+from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.store.api import PackStore
-from stowkenfs.store.block import Block, BlockKind, Layout, decode_block
+from stowkenfs.store.block import BlockKind
+from stowkenfs.vault.block_reader import BlockReader
 from stowkenfs.vault.caches import SizedCache
-from stowkenfs.vault.codebooks import CodebookIn, decode_entry
-from stowkenfs.vault.payloads import content_key
 from stowkenfs.vault.unpacked import (
     PlainRecords,
-    PlainSegments,
     Records,
     Segments,
     Templates,
-    Unpacked,
-    unpack,
 )
 
-LAYOUTS_MAX = 20_000
-BASES_BYTES_MAX = 16 << 20
-CODEBOOK_COST_BYTES = 100_000
 TOGETHER_MIN = 20
 """From this many segments on it is sooner done to spell them together."""
+AHEAD = 3
+"""How many times as much as is asked for is made, of what will be asked for next."""
+AHEAD_BYTES_MAX = 512 << 10
+READERS_MAX = 64
 
 
-class Reader:
-    """Everything stored, by number. Any thread; all state is in bounded, locked caches."""
+class Reader(BlockReader):
+    """Everything stored, by number. Any thread; all state is in bounded caches."""
 
     def __init__(
         self,
@@ -52,181 +44,16 @@ class Reader:
         record_cache_bytes: int,
         block_cache_bytes: int,
     ) -> None:
-        self._store = store
-        self._catalogue = catalogue
-        self._blocks = SizedCache(block_cache_bytes)
+        super().__init__(store, catalogue, block_cache_bytes=block_cache_bytes)
         self._records = SizedCache(record_cache_bytes)
-        self._texts = SizedCache(block_cache_bytes // 4)
-        self._bases = SizedCache(BASES_BYTES_MAX)
-        self._layouts = SizedCache(LAYOUTS_MAX)
-
-    # Blocks
-
-    def read_block(self, place: BlockPlace) -> Block:
-        """One block from the store, its checksum and its identity verified."""
-        content = self._store.read(place.pack, place.offset_bytes, place.stored_bytes)
-        block = decode_block(content, place.pack, place.offset_bytes, self.base)
-        same = block.kind == place.kind and block.layout == place.layout
-        if block.layout is Layout.PLAIN:
-            same = same and (block.first, block.count) == (place.first, place.count)
-        if not same:
-            raise BlockCorrupt(place.pack, place.offset_bytes, "holds another block than indexed")
-        return block
-
-    def payload(
-        self, pack: int, offset_bytes: int, stored_bytes: int, count: int | None = None
-    ) -> bytes:
-        """The payload of a block of keys or of a part of the tree."""
-        content = self._store.read(PackNo(pack), offset_bytes, stored_bytes)
-        block = decode_block(content, PackNo(pack), offset_bytes, self.base)
-        if count is not None and block.count != count:
-            raise BlockCorrupt(PackNo(pack), offset_bytes, "holds another block than indexed")
-        return block.payload
-
-    def unpacked(self, place: BlockPlace) -> Unpacked:
-        """What one block holds, uncached."""
-        block = self.read_block(place)
-        try:
-            unpacked = unpack(block, self.layout_of, self._codebook)
-        except BlockCorrupt:  # of another block, which this one needs
-            raise
-        except Corrupt as error:
-            raise BlockCorrupt(place.pack, place.offset_bytes, str(error)) from error
-        if not unpacked.holds(place.first, place.count, place.skip):
-            raise BlockCorrupt(place.pack, place.offset_bytes, "holds other numbers than indexed")
-        return unpacked
-
-    def _place(self, kind: BlockKind, number: int) -> BlockPlace:
-        place = self._catalogue.locate(kind, number)
-        if place is None:
-            raise BlockCorrupt(PackNo(0), 0, f"no block holds {kind.name.lower()} {number}")
-        return place
-
-    def _block_with(self, kind: BlockKind, number: int) -> tuple[Unpacked, int]:
-        """The unpacked block that holds ``number`` of ``kind``, and its position in it."""
-        place = self._place(kind, number)
-        name = (place.pack, place.offset_bytes)
-        unpacked: Unpacked | None = self._blocks.get(name)
-        if unpacked is None:
-            unpacked = self.unpacked(place)
-            self._blocks.put(name, unpacked, unpacked.cost_bytes)
-        return unpacked, number - place.first + place.skip
-
-    def _runs(
-        self, kind: BlockKind, numbers: Sequence[int]
-    ) -> Iterator[tuple[Unpacked, int, Sequence[int]]]:
-        """``numbers``, which ascend, by block, each with what makes them positions in it."""
-        start = 0
-        while start < len(numbers):
-            place = self._place(kind, numbers[start])
-            end = bisect_left(numbers, place.first + place.count, start)
-            unpacked, at = self._block_with(kind, numbers[start])
-            yield unpacked, at - numbers[start], numbers[start:end]
-            start = end
-
-    def base(self, kind: BlockKind, number: int) -> Base:
-        """The content that blocks refer to which were compressed against that of ``number``."""
-        place = self._place(kind, number)
-        name = (place.pack, place.offset_bytes)
-        base: Base | None = self._bases.get(name)
-        if base is None:
-            if place.base is not None:
-                raise Corrupt("a block that others refer to refers to one itself")
-            base = Base(self.read_block(place).payload)
-            self._bases.put(name, base, len(base.content))
-        return base
-
-    def _codebook(self, number: int) -> Codebook:
-        name = (BlockKind.CODEBOOKS, number)
-        codebook: Codebook | None = self._bases.get(name)
-        if codebook is None:
-            codebook = decode_entry(self._string(BlockKind.CODEBOOKS, number)).codebook
-            self._bases.put(name, codebook, CODEBOOK_COST_BYTES)
-        return codebook
-
-    def codebooks(self, newest: int) -> list[CodebookIn]:
-        """The ``newest`` codebooks, with the blocks of their bases as they are stored."""
-        out = []
-        for number in self._catalogue.newest(BlockKind.CODEBOOKS, newest):
-            content = self._string(BlockKind.CODEBOOKS, number)
-            entry = decode_entry(content)
-            bases = [
-                None if base is None else self._encoded(kind, base)
-                for kind, base in (
-                    (BlockKind.SEGMENTS, entry.segments_base),
-                    (BlockKind.RECORDS, entry.records_base),
-                )
-            ]
-            out.append(CodebookIn(number, content, *bases))
-        return out
-
-    def _encoded(self, kind: BlockKind, number: int) -> bytes | None:
-        place = self._catalogue.locate(kind, number)
-        if place is None or place.base is not None:
-            return None
-        return self._store.read(place.pack, place.offset_bytes, place.stored_bytes)
-
-    def layout_of(self, number: TemplateNo) -> TemplateLayout:
-        """What the codec of dense records asks of a template."""
-        layout: TemplateLayout | None = self._layouts.get(number)
-        if layout is None:
-            layout = layout_of_template(self.template(number))
-            self._layouts.put(number, layout, 1)
-        return layout
-
-    def _string(self, kind: BlockKind, number: int) -> bytes:
-        unpacked, at = self._block_with(kind, number)
-        return cast("Templates", unpacked.items).items.templates[at]
+        # The last records of the last reads.
+        self._read_to: deque[int] = deque(maxlen=READERS_MAX)
 
     def forget(self) -> None:
         """Let go of what is unpacked; for measuring."""
-        for cache in (self._blocks, self._records, self._texts, self._bases):
-            cache.clear()
-
-    # Segments and templates
-
-    def _segments(self, number: SegmentNo) -> tuple[Segments, int]:
-        unpacked, at = self._block_with(BlockKind.SEGMENTS, number)
-        return cast("Segments", unpacked.items), at
-
-    def segment(self, number: SegmentNo) -> Segment:
-        """A segment's vocabulary and ids, checked against its key where it has one."""
-        segments, at = self._segments(number)
-        return segments.verified(at)
-
-    def _segment_alone(self, number: int) -> Segment:
-        segments, at = self._segments(SegmentNo(number))
-        return segments.segment(at)  # its record's key covers the content
-
-    def segment_storage(self, number: SegmentNo) -> tuple[str, int]:
-        """How a segment is encoded, for people, and what it takes up of its block in bytes."""
-        segments, at = self._segments(number)
-        return segments.kind(at), segments.stored_bytes(at)
-
-    def text(self, number: SegmentNo) -> bytes:
-        """The bytes that a segment spells."""
-        found: bytes | None = self._texts.get(number)
-        if found is None:
-            segment = self._segment_alone(number)
-            found = spell(segment.tokens, segment.vocabulary)
-            self._texts.put(number, found, len(found) + 100)
-        return found
-
-    def _texts_of(self, escapes: Escapes, numbers: Iterable[SegmentNo]) -> Mapping[int, bytes]:
-        """``text`` of many, escaped and uncached."""
-        speller = Speller(self._segment_alone, escapes)
-        for unpacked, shift, some in self._runs(BlockKind.SEGMENTS, sorted(numbers)):
-            segments = cast("Segments", unpacked.items)
-            segments.spell(speller, some, [number + shift for number in some])
-        return speller.finish()
-
-    def template(self, number: TemplateNo) -> bytes:
-        name = (BlockKind.TEMPLATES, number)
-        found: bytes | None = self._texts.get(name)
-        if found is None:
-            found = self._string(BlockKind.TEMPLATES, number)
-            self._texts.put(name, found, len(found) + 150)
-        return found
+        super().forget()
+        self._records.clear()
+        self._read_to.clear()
 
     # Looking for what is stored; ``first`` is a number in the block to look into
 
@@ -268,13 +95,22 @@ class Reader:
 
     def render(self, records: Records, at: int) -> bytes:
         """The bytes of record ``at`` of a block, checked against its key, uncached."""
-        content = render_body(records.body(at), self._template_of, self._part_of)
+        content = self._render(records.body(at))
         self._check(records, at, content)
         return content
 
     def _check(self, records: Records, at: int, content: bytes) -> None:
-        if len(content) != records.length(at) or not records.fits(at, content_key(content)):
-            raise RecordCorrupt("a record's content does not match its hash")
+        self._check_all(records, [at], [content])
+
+    @staticmethod
+    def _check_all(records: Records, places: Sequence[int], contents: Sequence[bytes]) -> None:
+        first = places[0]
+        lengths = records.lengths(first, places[-1] + 1)
+        for at, digest, content in zip(places, records.digests(places), contents, strict=True):
+            if len(content) != lengths[at - first] or not sha256(content).digest().startswith(
+                digest
+            ):
+                raise RecordCorrupt("a record's content does not match its hash")
 
     def body(self, number: RecordNo) -> Body:
         """A record as numbers, for walking its references."""
@@ -286,12 +122,6 @@ class Reader:
         records, at = self._records_with(number)
         items = cast("PlainRecords", records).items
         return int(items.lengths[at]), int(items.keys[at]), items.bodies[at], records.body(at)
-
-    def stored_segment(self, number: SegmentNo) -> tuple[int, bytes]:
-        """Key and frame of a segment that was not compacted."""
-        segments, at = self._segments(number)
-        items = cast("PlainSegments", segments).items
-        return int(items.keys[at]), items.frames[at]
 
     def record_length(self, number: RecordNo) -> int:
         records, at = self._records_with(number)
@@ -306,14 +136,6 @@ class Reader:
         place = self._place(BlockKind.RECORDS, number)
         records, at = self._records_with(number)
         return -(-records.body_bytes(at) * place.stored_bytes // max(place.raw_bytes, 1))
-
-    def _template_of(self, number: int) -> bytes:
-        return self.template(TemplateNo(number))
-
-    def _part_of(self, number: int, style: Style) -> Any:
-        if style is Style.TOKENS:
-            return self.segment(SegmentNo(number)).tokens.tolist()
-        return self.text(SegmentNo(number))
 
     # Documents
 
@@ -335,10 +157,15 @@ class Reader:
         Only the records that hold them are decoded. Raises as ``record`` does.
         """
         spans = [span for extent, start, end in ranges for span in self._spans(extent, start, end)]
-        contents = self._contents([number for span in spans for number in span.records])
-        return b"".join(
-            [b"".join([contents[no] for no in records])[start:end] for records, start, end in spans]
-        )
+        numbers = [number for span in spans for number in span.records]
+        try:
+            contents = self._contents([*numbers, *self._ahead(ranges[-1][0], numbers)])
+        except Corrupt:  # which may be ahead
+            contents = self._contents(numbers)
+        parts = [
+            b"".join([contents[no] for no in records])[start:end] for records, start, end in spans
+        ]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _spans(self, extent: Extent, start: int, end: int) -> Iterator["_Span"]:
         """The records that hold bytes ``start`` to ``end`` of a document."""
@@ -359,34 +186,66 @@ class Reader:
             if at >= end:
                 return
 
+    def _ahead(self, extent: Extent, numbers: Sequence[int]) -> Sequence[int]:
+        """The records behind ``numbers`` that will be asked for next, none if that is unknown.
+
+        It is known of those that follow what was read before, and done for the sake of small
+        reads: there is much that takes as long for a few records as for many.
+        """
+        if not numbers:
+            return ()
+        first, last = numbers[0], numbers[-1]
+        follows = first in self._read_to or first - 1 in self._read_to
+        self._read_to.append(last)
+        if not follows or self._records.get(last) is not None:
+            return ()
+        ahead: list[int] = []
+        left_bytes = AHEAD_BYTES_MAX
+        end = min(extent.record + extent.count, last + 1 + AHEAD * len(numbers))
+        for unpacked, shift, some in self._runs(BlockKind.RECORDS, range(last + 1, end)):
+            lengths = cast("Records", unpacked.items).lengths(some[0] + shift, some[-1] + shift + 1)
+            for number, length in zip(some, lengths, strict=True):
+                left_bytes -= length
+                if left_bytes < 0:
+                    return ahead
+                ahead.append(number)
+        return ahead
+
     def _contents(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """The bytes of records, checked against their keys."""
-        found = {number: self._records.get(number) for number in numbers}
+        found: dict[int, bytes] = dict(zip(numbers, self._records.get_many(numbers), strict=True))
         missing = sorted(number for number, content in found.items() if content is None)
-        bodies: list[Body] = []
-        stored: list[tuple[Records, int]] = []
         for unpacked, shift, some in self._runs(BlockKind.RECORDS, missing):
             records = cast("Records", unpacked.items)
             places = [number + shift for number in some]
-            bodies += records.bodies(places)
-            stored += [(records, place) for place in places]
-        rendered = zip(missing, stored, self._render_all(bodies), strict=True)
-        for number, (records, place), content in rendered:
-            self._check(records, place, content)
-            self._records.put(number, content, len(content) + 100)
-            found[number] = content
+            contents = self._render_all(records, places)
+            self._check_all(records, places, contents)
+            found.update(zip(some, contents, strict=True))
+            self._records.put_many(
+                (number, content, len(content) + 100)
+                for number, content in zip(some, contents, strict=True)
+            )
         return found
 
-    def _render_all(self, bodies: Sequence[Body]) -> Iterable[bytes]:
-        if not has_many_parts(bodies, TOGETHER_MIN):  # so that texts are cached
-            return [render_body(body, self._template_of, self._part_of) for body in bodies]
-        return render_bodies(
-            bodies,
-            self._template_of,
-            self._part_of,
+    def _render_all(self, records: Records, places: Sequence[int]) -> Sequence[bytes]:
+        """The bytes of records of one block, unchecked."""
+        if len(places) < TOGETHER_MIN:
+            bodies = [records.body(at) for at in places]
+            if not has_many_parts(bodies, TOGETHER_MIN):  # so that texts are cached
+                return [self._render(body) for body in bodies]
+        contents = render_pieces(
+            records.pieces(places),
+            self._templates_of,
             partial(self._texts_of, ()),
             partial(self._texts_of, MINIMAL_ESCAPES),
         )
+        return [
+            self._render(records.body(at)) if content is None else content
+            for at, content in zip(places, contents, strict=True)
+        ]
+
+    def _render(self, body: Body) -> bytes:
+        return render_body(body, self._template_of, self._part_of)
 
 
 class _Span(NamedTuple):

@@ -13,9 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from stowkenfs.documents.body import Body, decode_body
 from stowkenfs.documents.dense import DenseRecords, decode_dense_records
 from stowkenfs.documents.dense_layout import LayoutOf
+from stowkenfs.documents.pieces import Numbers, Pieces, pieces_of_bodies
 from stowkenfs.errors import Corrupt, FrameCorrupt
 from stowkenfs.frames.address import segment_hash, segment_key
 from stowkenfs.frames.bulk import Speller
@@ -63,16 +67,16 @@ class Records(Protocol):
         """Raises RecordCorrupt."""
         ...
 
-    def bodies(self, places: Sequence[int]) -> list[Body]:
-        """``body`` of many."""
+    def pieces(self, places: Sequence[int]) -> Pieces:
+        """Many of them as columns. Raises RecordCorrupt."""
         ...
 
     def body_bytes(self, at: int) -> int:
         """What the body takes up in the payload, roughly where it is dense."""
         ...
 
-    def fits(self, at: int, key: int) -> bool:
-        """Whether the record may be of a content with this key."""
+    def digests(self, places: Sequence[int]) -> list[bytes]:
+        """What is kept of the SHA-256 of contents: as many of its first bytes as there are."""
         ...
 
     def find(self, key: int) -> int | None:
@@ -102,14 +106,15 @@ class PlainRecords:
     def body(self, at: int) -> Body:
         return decode_body(self.items.bodies[at])
 
-    def bodies(self, places: Sequence[int]) -> list[Body]:
-        return [self.body(at) for at in places]
+    def pieces(self, places: Sequence[int]) -> Pieces:
+        bodies, at = self.items.bodies, np.array(places, np.int64)
+        return pieces_of_bodies(bodies.body, bodies.bounds[at], bodies.bounds[at + 1])
 
     def body_bytes(self, at: int) -> int:
         return len(self.items.bodies[at])
 
-    def fits(self, at: int, key: int) -> bool:
-        return bool(self.items.keys[at] == key)
+    def digests(self, places: Sequence[int]) -> list[bytes]:
+        return _rows(self.items.keys[places], "<i8")
 
     def find(self, key: int) -> int | None:
         found = (self.items.keys == key).nonzero()[0]
@@ -140,19 +145,26 @@ class PackedRecords:
     def body(self, at: int) -> Body:
         return self.items.body(at)
 
-    def bodies(self, places: Sequence[int]) -> list[Body]:
-        return self.items.bodies(places)
+    def pieces(self, places: Sequence[int]) -> Pieces:
+        return self.items.pieces(places)
 
     def body_bytes(self, at: int) -> int:
         del at
         return -(-self.payload_bytes // max(len(self), 1))
 
-    def fits(self, at: int, key: int) -> bool:
-        return bool(self.items.checks[at] == record_check(key))
+    def digests(self, places: Sequence[int]) -> list[bytes]:
+        return _rows(self.items.checks[places], "<u4")
 
     def find(self, key: int) -> int | None:
         found = (self.items.checks == record_check(key)).nonzero()[0]
         return int(found[0]) if len(found) else None
+
+
+def _rows(numbers: npt.NDArray[np.integer], dtype: str) -> list[bytes]:
+    """The bytes of each number."""
+    joined = numbers.astype(dtype, copy=False).tobytes()
+    size = np.dtype(dtype).itemsize
+    return [joined[at : at + size] for at in range(0, len(joined), size)]
 
 
 class Segments(Protocol):
@@ -169,8 +181,8 @@ class Segments(Protocol):
         """As ``segment``, checked against the key where it has one of its own."""
         ...
 
-    def spell(self, speller: Speller, numbers: Sequence[int], places: Sequence[int]) -> None:
-        """Give ``speller`` the segments of these numbers and places. Raises FrameCorrupt."""
+    def spell(self, speller: Speller, numbers: Numbers, places: Numbers) -> None:
+        """Give ``speller`` the segments of these numbers, at these places. Raises FrameCorrupt."""
         ...
 
     def kind(self, at: int) -> str:
@@ -209,9 +221,9 @@ class PlainSegments:
             raise FrameCorrupt("a segment's ids do not match their hash")
         return segment
 
-    def spell(self, speller: Speller, numbers: Sequence[int], places: Sequence[int]) -> None:
-        frames = [self.items.frames[at] for at in places]
-        speller.add_frames(list(zip(numbers, frames, strict=True)))
+    def spell(self, speller: Speller, numbers: Numbers, places: Numbers) -> None:
+        frames = self.items.frames
+        speller.add_frames(numbers, frames.body, frames.bounds[places], frames.bounds[places + 1])
 
     def kind(self, at: int) -> str:
         return f"0x{frame_kind(self.items.frames[at]):02x}"
@@ -245,7 +257,7 @@ class PackedSegments:
     def verified(self, at: int) -> Segment:
         return self.segment(at)  # the records that refer to it check it
 
-    def spell(self, speller: Speller, numbers: Sequence[int], places: Sequence[int]) -> None:
+    def spell(self, speller: Speller, numbers: Numbers, places: Numbers) -> None:
         speller.add_dense(self.items, self.codebook, numbers, places)
 
     def kind(self, at: int) -> str:

@@ -27,6 +27,7 @@ from stowkenfs.documents.dense_streams import (
     join_streams,
     split_streams,
 )
+from stowkenfs.documents.pieces import LITERAL, MADE, Pieces
 from stowkenfs.documents.values import Style
 from stowkenfs.errors import RecordCorrupt
 from stowkenfs.ids import SegmentNo, SegmentType, TemplateNo
@@ -90,12 +91,55 @@ def records(draw: st.DrawFn) -> DenseRecord:
     )
 
 
+Parts = tuple[list[int], list[bytes | tuple[Style, list[int]]]]
+
+
+def in_parts(body: Body) -> Parts | None:
+    """What pieces have of a body; None for one that has no pieces."""
+    values: list[bytes | tuple[Style, list[int]]] = []
+    for value in body.values:
+        if isinstance(value, bytes):
+            values.append(value)
+        elif value.style is Style.TOKENS:
+            return None
+        else:
+            values.append((value.style, list(value.segments)))
+    return list(body.templates), values
+
+
+def parts_of(pieces: Pieces) -> list[Parts | None]:
+    values: list[bytes | tuple[Style, list[int]]] = []
+    parts_end = 0
+    for style, start, end in zip(
+        pieces.styles.tolist(), pieces.starts.tolist(), pieces.ends.tolist(), strict=True
+    ):
+        if style == LITERAL:
+            values.append(pieces.source[start:end])
+        elif style == MADE:
+            assert end == start + 1
+            values.append(pieces.made[start])
+        else:
+            assert start == parts_end
+            parts_end = end
+            values.append((Style(style), pieces.parts[start:end].tolist()))
+    assert parts_end == len(pieces.parts)
+    found: list[Parts | None] = []
+    first = low = 0
+    for last, high in zip(pieces.template_ends.tolist(), pieces.value_ends.tolist(), strict=True):
+        found.append((pieces.templates[first:last].tolist(), values[low:high]))
+        first, low = last, high
+    for at in pieces.alone:
+        assert found[at] == ([], [])
+        found[at] = None
+    return found
+
+
 def check(expected: Sequence[DenseRecord], found: DenseRecords) -> None:
     assert len(found) == len(expected)
     bodies = [record.body for record in expected]
     assert [found.body(at) for at in range(len(found))] == bodies
-    assert found.bodies(range(len(found))) == bodies
-    assert found.bodies(range(1, len(found), 2)) == bodies[1::2]
+    for places in (range(len(found)), range(1, len(found), 2)):
+        assert parts_of(found.pieces(places)) == [in_parts(bodies[at]) for at in places]
     assert found.lengths.tolist() == [record.length_bytes for record in expected]
     assert found.checks.tolist() == [record.check for record in expected]
     assert found.checks.dtype == np.uint32

@@ -1,18 +1,20 @@
 """Records rendered together; the oracle renders them one by one."""
 
-from collections.abc import Iterable
-
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowkenfs.documents.body import Body, BodyValue, References, render_body
-from stowkenfs.documents.rendering import MINIMAL_ESCAPES, render_bodies
+from stowkenfs import kernels
+from stowkenfs.documents.body import Body, BodyValue, References, encode_body, render_body
+from stowkenfs.documents.pieces import pieces_of_bodies
+from stowkenfs.documents.rendering import MINIMAL_ESCAPES, render_pieces
 from stowkenfs.documents.styles import write
 from stowkenfs.documents.values import Style
-from stowkenfs.errors import RecordCorrupt
 from stowkenfs.ids import SegmentNo, SegmentType, TemplateNo
 from tests.documents.strategies import PATIENT, TEXTS
+from tests.kernels import using
 
 CONTENTS = ["", "plain", 'a"b\\c\n\t\x00\x1f\x7f/', "\u2028 <&> \u00e9 \u4f60 \U0001f600", "x" * 99]
 TEMPLATES = [b"\0", b'{"a":"\0"', b',"b":\0}\n', b"no slot", b"\0\0"]
@@ -22,8 +24,13 @@ def text_of(number: int) -> bytes:
     return CONTENTS[number % len(CONTENTS)].encode()
 
 
-def minimal_of(numbers: Iterable[SegmentNo]) -> dict[int, bytes]:
-    return {number: write(Style.MINIMAL, [text_of(number)]) for number in numbers}
+def texts_of(numbers: npt.NDArray[np.int64]) -> dict[int, bytes]:
+    assert (np.diff(numbers) > 0).all()
+    return {number: text_of(number) for number in numbers.tolist()}
+
+
+def minimal_of(numbers: npt.NDArray[np.int64]) -> dict[int, bytes]:
+    return {number: write(Style.MINIMAL, [text_of(number)]) for number in numbers.tolist()}
 
 
 def template_of(number: TemplateNo) -> bytes:
@@ -34,14 +41,21 @@ def part_of(number: SegmentNo, style: Style) -> bytes | list[int]:
     return [number, 2, 3] if style is Style.TOKENS else text_of(number)
 
 
-def together(bodies: list[Body]) -> list[bytes]:
-    return render_bodies(
-        bodies,
-        template_of,
-        part_of,
-        lambda numbers: {number: text_of(number) for number in numbers},
+def together(bodies: list[Body]) -> list[bytes | None]:
+    """The bytes of each; None for those that are left to ``render_body``."""
+    encoded = [encode_body(body.templates, body.values) for body in bodies]
+    ends = np.cumsum([0, *map(len, encoded)])
+    pieces = pieces_of_bodies(b"".join(encoded), ends[:-1], ends[1:])
+    return render_pieces(
+        pieces,
+        lambda numbers: [template_of(TemplateNo(number)) for number in numbers],
+        texts_of,
         minimal_of,
     )
+
+
+def has_ids(body: Body) -> bool:
+    return any(isinstance(v, References) and v.style is Style.TOKENS for v in body.values)
 
 
 @st.composite
@@ -64,13 +78,23 @@ def bodies(draw: st.DrawFn) -> Body:
 @PATIENT
 @given(st.lists(bodies()))
 def test_together_as_one_by_one(drawn: list[Body]) -> None:
-    assert together(drawn) == [render_body(body, template_of, part_of) for body in drawn]
+    expected = [
+        None if has_ids(body) else render_body(body, template_of, part_of) for body in drawn
+    ]
+    for compiled in (kernels.built, None):
+        with using(compiled):
+            assert together(drawn) == expected
 
 
 @pytest.mark.parametrize("values", [(), (b"1", b"2")])
-def test_values_that_do_not_fit(values: tuple[bytes, ...]) -> None:
-    with pytest.raises(RecordCorrupt):
-        together([Body((TemplateNo(0),), values)])
+@pytest.mark.parametrize("compiled", [kernels.built, None])
+def test_values_that_do_not_fit(
+    values: tuple[bytes, ...], compiled: kernels.Compiled | None
+) -> None:
+    """They are left alone, and so are found to be damaged; those beside them are not."""
+    fits = Body((TemplateNo(0),), (b"1",))
+    with using(compiled):
+        assert together([fits, Body((TemplateNo(0),), values), fits]) == [b"1", None, b"1"]
 
 
 @PATIENT

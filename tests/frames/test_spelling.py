@@ -61,9 +61,9 @@ def dense_of(drawn: list[tuple[Vocabulary, list[int]]]) -> DenseSegments:
 
 def all_of(found: DenseSegments, escapes: Escapes = (), step: int = 1) -> dict[int, bytes]:
     """The texts of a block, its segments numbered in steps."""
-    numbers = range(0, step * len(found), step)
+    places = np.arange(len(found))
     speller = Speller(lambda number: found.segment(number // step, BOOK), escapes)
-    speller.add_dense(found, BOOK, numbers, range(len(found)))
+    speller.add_dense(found, BOOK, step * places, places)
     return speller.finish()
 
 
@@ -97,7 +97,9 @@ def test_frames(drawn: list[tuple[Vocabulary, list[int]]], escapes: Escapes) -> 
         7 * at: encode_frame(array(ids), vocabulary) for at, (vocabulary, ids) in enumerate(drawn)
     }
     speller = Speller(lambda number: decode_frame(frames[number]), escapes)
-    speller.add_frames(list(frames.items()))
+    ends = np.cumsum([0, *map(len, frames.values())])
+    numbers = np.array(list(frames), np.int64)
+    speller.add_frames(numbers, b"".join(frames.values()), ends[:-1], ends[1:])
     assert speller.finish() == spelled(drawn, escapes)
 
 

@@ -8,13 +8,16 @@ from typing import cast
 
 import pytest
 
+from stowkenfs import kernels
 from stowkenfs.errors import Corrupt
-from stowkenfs.ids import InodeNo, PackNo
+from stowkenfs.ids import InodeNo, PackNo, RecordNo
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind, decode_block, encode_block
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.reader import Reader
+from stowkenfs.vault.unpacked import PlainRecords
 from stowkenfs.vault.vault import Vault
+from tests.kernels import using
 from tests.running import run
 
 CONFIG = VaultConfig(lock_wait_seconds=0)
@@ -73,6 +76,55 @@ def test_any_range(tmp_path: Path, compacted: bool) -> None:
                     assert found == CONTENT[start : start + length]
                 vault.reader.forget()
             vault.files.release(ino, writing=False)
+
+    run("asyncio", main)
+
+
+@pytest.mark.parametrize("compiled", [kernels.built, None])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_from_the_first_byte_to_the_last(
+    tmp_path: Path, compacted: bool, compiled: kernels.Compiled | None
+) -> None:
+    """In pieces, for which records are made ahead; with compiled code and without."""
+
+    async def main() -> None:
+        async with Vault.open(tmp_path / "vault", CONFIG) as vault:
+            ino = await filled(vault, compacted=compacted)
+            live = vault.files.acquire(ino, writing=False)
+            for length in (len(CONTENT), 1 << 14, 5000):
+                pieces = [
+                    await vault.files.read(live, start, length)
+                    for start in range(0, len(CONTENT), length)
+                ]
+                assert b"".join(pieces) == CONTENT
+                vault.reader.forget()
+            vault.files.release(ino, writing=False)
+
+    with using(compiled):
+        run("asyncio", main)
+
+
+def test_a_damaged_record_ahead_is_not_in_the_way(tmp_path: Path) -> None:
+    """Making records before they are asked for fails no read but their own."""
+
+    async def main() -> None:
+        async with Vault.open(tmp_path / "vault", CONFIG) as vault:
+            ino = await filled(vault, compacted=False)
+            reader = vault.reader
+            lengths = [len(line) + 1 for line in CONTENT.splitlines()]
+            extent = vault.extents_of_file(ino)[0]
+            assert extent.count > 150
+            cut = [sum(lengths[:lines]) for lines in (40, 80, 120)]
+            assert reader.record(RecordNo(extent.record + 100)) == CONTENT.splitlines(True)[100]
+            reader.forget()
+            records, at = reader._records_with(RecordNo(extent.record + 100))
+            keys = cast("PlainRecords", records).items.keys.copy()
+            keys[at] ^= 1
+            object.__setattr__(cast("PlainRecords", records).items, "keys", keys)
+            assert reader.read_extent(extent, 0, cut[0]) == CONTENT[: cut[0]]
+            assert reader.read_extent(extent, cut[0], cut[1]) == CONTENT[cut[0] : cut[1]]
+            with pytest.raises(Corrupt):
+                reader.read_extent(extent, cut[1], cut[2])
 
     run("asyncio", main)
 

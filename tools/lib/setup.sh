@@ -10,7 +10,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 VENV=$ROOT/.venv
 
-# Each says for which pyproject.toml, interpreter and place its step was finished.
+# Each says for which build files, sources in C, interpreter and place its step was finished.
 PROJECT_STAMP=$VENV/.stamp-project
 DEV_STAMP=$VENV/.stamp-dev
 # Present while pip works: an installation that was cut short is started over, not trusted.
@@ -76,8 +76,10 @@ locked() {
 
 # --- what is there already -------------------------------------------------------------
 
+# What is compiled is compiled again when it changes.
 stamp() {
-  printf '%s %s %s\n' "$(sha256sum <"$ROOT/pyproject.toml")" "$("$VENV/bin/python" -V)" "$ROOT"
+  printf '%s %s %s\n' "$(cat "$ROOT"/{pyproject.toml,setup.py} "$ROOT"/stowkenfs/csrc/* | sha256sum)" \
+    "$("$VENV/bin/python" -V)" "$ROOT"
 }
 
 # is_installed STAMP_FILE
@@ -144,7 +146,7 @@ missing_python_packages() {
 
 # --- system packages -------------------------------------------------------------------
 
-# pyfuse3 comes as source.
+# pyfuse3 comes as source, and parts of stowkenfs are written in C.
 missing_build_packages() {
   if ! gcc -x c -fsyntax-only - <<<'#include <stdio.h>' 2>/dev/null; then
     printf '%s\n' gcc libc6-dev

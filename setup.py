@@ -1,0 +1,23 @@
+"""The compiled part of stowkenfs; pyproject.toml has all else.
+
+It is optional: where there is no compiler nothing is compiled, and stowkenfs runs all the
+same, slower. setuptools does read extensions from pyproject.toml, and says not to rely on it.
+"""
+
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+SOURCES = Path("stowkenfs/csrc")  # must be relative
+
+setup(
+    ext_modules=[
+        Extension(
+            "stowkenfs._kernels",
+            sources=sorted(map(str, SOURCES.glob("*.c"))),
+            depends=sorted(map(str, SOURCES.glob("*.h"))),
+            extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
+            optional=True,
+        )
+    ]
+)
