@@ -35,14 +35,14 @@ class Directories:
             await self._control.opendir(handle, ino)
         else:
             self._open[handle] = InodeNo(ino)
-            self._tree.begin_listing(InodeNo(ino))
+            self._tree.listings.begin(InodeNo(ino))
 
     def close(self, handle: int) -> None:
         ino = self._open.pop(handle, None)
         if ino is None:
             self._control.release(handle)
         else:
-            self._tree.end_listing(ino)
+            self._tree.listings.end(ino)
 
     async def read(self, handle: int, start: int, token: pyfuse3.ReaddirToken) -> None:
         """Reply what comes behind position ``start``, as much as fits."""

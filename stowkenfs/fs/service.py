@@ -1,5 +1,6 @@
 """One mount from its beginning to its end."""
 
+import gc
 import logging
 import os
 import resource
@@ -100,6 +101,9 @@ async def _answer(vault: Vault, where: str, ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(vault.tidy)
         nursery.start_soon(_announce, where, ready)
+        # What is there now stays: a full collection need not look at it, and is over sooner.
+        gc.collect()
+        gc.freeze()
         await pyfuse3.main()
         nursery.cancel_scope.cancel()
 

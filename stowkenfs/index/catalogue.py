@@ -4,7 +4,7 @@ import json
 import threading
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stowkenfs.ids import InodeNo, PackNo
@@ -16,6 +16,13 @@ from stowkenfs.index.rows import Extent
 __all__ = ["BLOCK_COLUMNS", "KEY_TABLES", "BlockPlace", "Catalogue", "Extent"]
 
 LOCATED_BLOCKS_MAX = 16384
+_LOCATING = {
+    "block": "kind, first",
+    "key_block": "thing, run, low",
+    "frozen_inode": "first",
+    "frozen_name": "parent, name",
+}
+"""Tables that say where blocks lie, and their primary keys."""
 KEY_TABLES = ("record_key", "segment_key", "template_key")
 
 BLOCK_COLUMNS = "kind, first, count, pack, offset, stored, raw, content, skip, layout, base, brings"
@@ -64,6 +71,7 @@ class Catalogue:
         self._lock = threading.Lock()
         self._firsts: defaultdict[int, list[int]] = defaultdict(list)  # {kind: sorted firsts}
         self._places: dict[tuple[int, int], BlockPlace] = {}  # {(kind, first): place}
+        self._version = 0  # grows when places change
         self._next_numbers: dict[int, int] = {}  # {kind: one past the last that is taken}
         self._last_pack = 0  # the highest given out or dropped in this process
 
@@ -78,6 +86,7 @@ class Catalogue:
                 place = self._places[kind, firsts[at - 1]]
                 if number < place.first + place.count:
                     return place
+            version = self._version
         row = self._connection.read_one(
             f"SELECT {BLOCK_COLUMNS} FROM block"  # noqa: S608
             " WHERE kind = ? AND first <= ? ORDER BY first DESC LIMIT 1",
@@ -92,7 +101,7 @@ class Catalogue:
             if len(self._places) >= LOCATED_BLOCKS_MAX:
                 self._places.clear()
                 self._firsts.clear()
-            if (kind, place.first) not in self._places:
+            if version == self._version and (kind, place.first) not in self._places:
                 self._places[kind, place.first] = place
                 insort(self._firsts[kind], place.first)
         return place
@@ -171,6 +180,15 @@ class Catalogue:
 
     # What compaction asks
 
+    def holds_layout(self, kind: int, first: int, end: int, layout: int) -> bool:
+        """Whether a block of a layout holds any of the numbers ``first`` to ``end`` - 1."""
+        rows = self._connection.all(
+            "SELECT layout, first + count FROM block WHERE kind = ? AND first < ?"
+            " AND first >= ifnull((SELECT max(first) FROM block WHERE kind = ? AND first <= ?), 0)",
+            (kind, end, kind, first),
+        )
+        return any(one == layout and stop > first for one, stop in rows)
+
     def ranges(self, kind: int, layout: int) -> list[tuple[int, int]]:
         """First number and the one past the last of each block of a kind and layout."""
         return self._connection.all(
@@ -243,16 +261,28 @@ class Catalogue:
         self._connection.execute_many(
             "DELETE FROM block WHERE kind = ? AND first = ?", [(kind, first) for first in firsts]
         )
-        self._forget_places()
+        self.refresh()
 
-    def move_block(self, pack: PackNo, offset_bytes: int, to: BlockPlace) -> None:
-        """The same block lies elsewhere now."""
-        for table in ("block", "key_block", "frozen_inode", "frozen_name"):
-            self._connection.execute(
-                f"UPDATE {table} SET pack = ?, offset = ? WHERE pack = ? AND offset = ?",  # noqa: S608
-                (to.pack, to.offset_bytes, pack, offset_bytes),
+    def move_blocks(self, pack: PackNo, moved: Mapping[int, BlockPlace]) -> None:
+        """Blocks of a pack lie elsewhere now: ``{offset in bytes: place}``.
+
+        Their rows are looked for once, since no index leads from a place to them.
+        """
+        for table, key in _LOCATING.items():
+            rows = self._connection.all(
+                f"SELECT {key}, offset FROM {table} WHERE pack = ?",  # noqa: S608
+                (pack,),
             )
-        self._forget_places()
+            marks = ", ".join("?" * (key.count(",") + 1))
+            self._connection.execute_many(
+                f"UPDATE {table} SET pack = ?, offset = ? WHERE ({key}) = ({marks})",  # noqa: S608
+                [
+                    (moved[offset].pack, moved[offset].offset_bytes, *found)
+                    for *found, offset in rows
+                    if offset in moved
+                ],
+            )
+        self.refresh()
 
     def live_blocks(self, pack: PackNo) -> list[tuple[int, int]]:
         """Offset and length in bytes of each block of a pack that something refers to."""
@@ -278,8 +308,10 @@ class Catalogue:
         self._last_pack = max(self._last_pack, pack)
         self._connection.execute("DELETE FROM pack WHERE pack = ?", (pack,))
 
-    def _forget_places(self) -> None:
+    def refresh(self) -> None:
+        """Look again where blocks lie; also after the commit, until which others see old rows."""
         with self._lock:
+            self._version += 1
             self._places.clear()
             self._firsts.clear()
 

@@ -266,7 +266,11 @@ class Connection:
     def empty_log(self) -> None:
         """Cut the WAL to nothing, if no reader is in its way. After ``checkpoint``, it is quick."""
         if self._path is not None:
-            self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self.execute("PRAGMA busy_timeout = 0")  # a reader is in the way: the next time, then
+            try:
+                self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self.execute("PRAGMA busy_timeout = 5000")
 
     def close(self) -> None:
         """Leave one complete, synced database file."""

@@ -1,14 +1,10 @@
 """Runs of keys in packs: what finds duplicates of all but the newest content.
 
 A new key goes into a SQLite table (*hot*). When that has many, they are written to a run
-(``take_hot``, ``cut_run``, ``forget_hot``); compaction writes runs of what it packs densely.
-A key of unknown content is looked up in every run, so there must be few: whoever adds one
-should merge those of about its size, say, as soon as there are four (``merge_runs``). Of N keys
-in runs that begin with F, there are then at most 3 for each factor of 4 in N / F.
-
-A merge has to make do with the bits that its inputs have left of each key, so doubling the
-keys takes one spare bit. HOT_SPARE_BITS is enough for a growth of 2**18; DENSE_SPARE_BITS for
-16, after which a run is to be made from full keys, or left alone.
+(``take_hot``, ``cut_run`` of key_merge, ``forget_hot``); compaction writes runs of what it packs
+densely. A key of unknown content is looked up in every run, so there must be few: whoever adds
+one should merge those of about its size, say, as soon as there are four (``merge_runs``). Of N
+keys in runs that begin with F, there are then at most 3 for each factor of 4 in N / F.
 
 What is added to a run and dropped from the tables is never missed by a look-up that asks the
 tables first and ``candidates`` second.
@@ -17,7 +13,7 @@ tables first and ``candidates`` second.
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
@@ -30,27 +26,17 @@ from stowkenfs.errors import Corrupt
 from stowkenfs.index.catalogue import KEY_TABLES
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.keys import (
-    KEYS_MAX,
     Grain,
     KeyItems,
     Keys,
     Unsigned,
     Values,
     as_column,
-    bounds,
     decode_keys,
-    encode_sorted,
     from_column,
-    prefix_bits,
 )
 
 log = logging.getLogger(__name__)
-
-DENSE_SPARE_BITS = 10
-"""For runs of grain BLOCK: of 1,024 unknown keys one costs a look into a block."""
-HOT_SPARE_BITS = 24
-"""For runs that are to be merged many times."""
-MERGED_SPARE_BITS_MIN = 6
 
 CACHE_BYTES = 32 << 20
 """Unpacked key blocks: of some 6 million dense keys, or 3 million that were hot."""
@@ -71,16 +57,6 @@ class Candidate(NamedTuple):
 
     number: int
     is_exact: bool
-
-
-@dataclass(frozen=True, slots=True)
-class KeyBlock:
-    """A block of a run, not yet in a pack; ``low`` and ``high`` as ``key_block`` has them."""
-
-    low: int
-    high: int
-    count: int
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,117 +326,3 @@ class KeyRuns:
             some = rows[start : start + REMOVED_AT_ONCE].tolist()
             self._connection.execute(sql, (json.dumps(some),))
             await anyio.lowlevel.checkpoint()
-
-
-def cut_run(keys: Keys, values: Values, spare_bits: int, grain: Grain) -> Iterator[KeyBlock]:
-    """The blocks of a run of entries in any order (int64, shape (n,) both); pure.
-
-    Of more than KEYS_MAX entries with one prefix, which only somebody who looks for them can
-    make, those with the greatest values are left out.
-    """
-    bits = prefix_bits(len(keys), spare_bits)
-    prefixes = keys.view(np.uint64) >> np.uint64(64 - bits)
-    order = np.lexsort((values, prefixes))
-    return _cut([(prefixes[order], values[order])], bits, grain)
-
-
-def merge_runs(runs: Sequence[Iterable[KeyItems]], total: int) -> Iterator[KeyBlock]:
-    """The blocks of one run of all entries of ``runs``, ``total`` of them; pure, and streaming.
-
-    Of each run, its blocks in order; about one at a time is unpacked. The result has as many
-    bits of each key as the run with the fewest. Raises ValueError, at once, if these would be
-    fewer than log2(total) + MERGED_SPARE_BITS_MIN or the runs are not all of one grain.
-    """
-    sources = [_Source(run) for run in runs]
-    grains = {source.grain for source in sources}
-    bits = min((source.bits for source in sources), default=0)
-    if len(grains) != 1:
-        raise ValueError(f"runs of {len(grains)} grains do not make one")
-    if bits < prefix_bits(total, MERGED_SPARE_BITS_MIN):
-        raise ValueError(f"{bits} bits are too few to tell {total} keys from others")
-    return _cut(_merged(sources, bits), bits, grains.pop())
-
-
-class _Source:
-    """A run being merged: what is unpacked of it and not yet taken, at its own bits.
-
-    Raises ValueError for a run without blocks, Corrupt for blocks that are not of one run.
-    """
-
-    def __init__(self, run: Iterable[KeyItems]) -> None:
-        self._blocks = iter(run)
-        items = next(self._blocks, None)
-        if items is None:
-            raise ValueError("a run without blocks")
-        self.grain, self.bits = items.grain, items.bits
-        self.high = items.high  # entries up to this one, a u64, are unpacked; None: all
-        self.is_done = False
-        self._prefixes, self._values = items.prefixes, items.values
-
-    def advance(self) -> None:
-        """Unpack one more block, or find that there is none."""
-        items = next(self._blocks, None)
-        if items is None:
-            self.is_done = True
-            return
-        if (items.grain, items.bits) != (self.grain, self.bits) or items.low <= self.high:
-            raise Corrupt("a run's blocks do not follow each other")
-        self.high = items.high
-        self._prefixes = np.concatenate((self._prefixes, items.prefixes))
-        self._values = np.concatenate((self._values, items.values))
-
-    def take(self, below: int | None, bits: int) -> tuple[Unsigned, Values]:
-        """Entries whose first ``bits`` bits are a number under ``below``; None: all."""
-        prefixes = self._prefixes >> np.uint64(self.bits - bits)
-        count = len(prefixes) if below is None else int(np.searchsorted(prefixes, np.uint64(below)))
-        taken = prefixes[:count], self._values[:count]
-        self._prefixes, self._values = self._prefixes[count:], self._values[count:]
-        return taken
-
-
-def _merged(sources: Sequence[_Source], bits: int) -> Iterator[tuple[Unsigned, Values]]:
-    """All entries in order, in pieces between which no prefix of ``bits`` is divided."""
-    while True:
-        going_on = [source for source in sources if not source.is_done]
-        # Each of them is unpacked up to here; the next block may go on with the same prefix.
-        below = min((source.high >> 64 - bits for source in going_on), default=None)
-        pieces = [source.take(below, bits) for source in sources]
-        prefixes = np.concatenate([piece[0] for piece in pieces])
-        values = np.concatenate([piece[1] for piece in pieces])
-        order = np.lexsort((values, prefixes))
-        yield prefixes[order], values[order]
-        if below is None:
-            return
-        for source in going_on:
-            if source.high >> 64 - bits == below:
-                source.advance()
-
-
-def _cut(pieces: Iterable[tuple[Unsigned, Values]], bits: int, grain: Grain) -> Iterator[KeyBlock]:
-    """Sorted entries to blocks, none of which divides a prefix."""
-    prefixes, values = np.empty(0, np.uint64), np.empty(0, np.int64)
-    for more_prefixes, more_values in pieces:
-        prefixes = np.concatenate((prefixes, more_prefixes))
-        values = np.concatenate((values, more_values))
-        start = 0
-        while len(prefixes) - start > KEYS_MAX:
-            end, after = _first_cut(prefixes[start:])
-            yield _block(prefixes[start : start + end], values[start : start + end], bits, grain)
-            start += after
-        prefixes, values = prefixes[start:], values[start:]
-    if len(prefixes):
-        yield _block(prefixes, values, bits, grain)
-
-
-def _first_cut(prefixes: Unsigned) -> tuple[int, int]:
-    """How many of more than KEYS_MAX prefixes make a block, and where the next one starts."""
-    end = int(np.searchsorted(prefixes, prefixes[KEYS_MAX]))
-    if end:
-        return end, end
-    return KEYS_MAX, int(np.searchsorted(prefixes, prefixes[0], "right"))
-
-
-def _block(prefixes: Unsigned, values: Values, bits: int, grain: Grain) -> KeyBlock:
-    low, high = bounds(prefixes, bits)
-    payload = encode_sorted(prefixes, values, bits, grain)
-    return KeyBlock(as_column(low), as_column(high), len(prefixes), payload)

@@ -136,7 +136,7 @@ class Documents(Maintained):
         while waiting:
             path, at = waiting.pop()
             cookie = 0
-            with self.tree.listing(at):
+            with self.tree.listings.of(at):
                 while page := self.tree.page(at, cookie, WALK_ROWS):
                     for dentry, inode in page:
                         below = path + b"/" + dentry.name

@@ -169,5 +169,6 @@ class Engine:
 
     def _refresh_places(self) -> None:
         """Blocks may lie elsewhere now."""
+        self._catalogue.refresh()
         self._runs.refresh()
         self._frozen.refresh()

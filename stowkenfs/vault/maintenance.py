@@ -5,7 +5,8 @@ import logging
 import anyio
 import anyio.lowlevel
 
-from stowkenfs.ids import ROOT_INODE, InodeNo
+from stowkenfs.errors import Corrupt
+from stowkenfs.ids import InodeNo
 from stowkenfs.index.connection import CHECKPOINT_BYTES
 from stowkenfs.index.frozen_collect import Freezer
 from stowkenfs.index.keys import Grain
@@ -17,7 +18,9 @@ from stowkenfs.vault.compaction.merge import Merger
 from stowkenfs.vault.compaction.resume import Resumption
 from stowkenfs.vault.compaction.sweep import Sweeper
 from stowkenfs.vault.engine import Engine
+from stowkenfs.vault.files import FILE_BYTES_MAX
 from stowkenfs.vault.packs import PackWriter, Tier
+from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.stats import VaultStats, collect_stats
 from stowkenfs.vault.verify import Progress, VerifyReport, verify_vault
 
@@ -27,6 +30,8 @@ CHANGE_PAGES_AT_ONCE = 20
 TIDY_SECONDS = 2.0
 FLUSHED_KEYS_MIN = 50_000
 INDEX_PAGES_AT_ONCE = 100
+COMPACTION_CACHE_BYTES = 12 << 20
+"""Of blocks that compaction reads; it goes through them in their order."""
 
 
 class Maintained(Engine):
@@ -68,18 +73,25 @@ class Maintained(Engine):
         """
         async with self._maintenance:
             options = options or CompactOptions(threads=max(self.config.workers, 1))
+            # One of its own: what those who use the vault have in their caches stays there.
+            reader = Reader(
+                self._store,
+                self._catalogue,
+                record_cache_bytes=0,
+                block_cache_bytes=COMPACTION_CACHE_BYTES,
+            )
             writer = PackWriter(self._catalogue, self._store, Tier.DENSE)
-            keys = self._key_collector()
+            keys = self._key_collector(reader)
             freezer = Freezer(
                 self._connection,
                 self._inodes,
                 is_busy=self._is_busy,
-                is_open=self.tree.is_being_listed,
+                is_open=self.tree.listings.__contains__,
             )
             parts = Parts(
                 connection=self._connection,
                 catalogue=self._catalogue,
-                reader=self.reader,
+                reader=reader,
                 dedup=self._dedup,
                 committer=self._committer,
                 ingest=self.ingest,
@@ -87,18 +99,19 @@ class Maintained(Engine):
                 files=self.files,
                 tree=self.tree,
                 keys=keys,
-                merger=Merger(self._connection, self._catalogue, self.reader, writer, options),
+                merger=Merger(self._connection, self._catalogue, reader, writer, options),
                 sweeper=Sweeper(
                     self._connection,
                     self._catalogue,
                     self._store,
-                    self.reader,
+                    reader,
                     self.readers,
+                    self.ingest.passages,
                     freezer,
                     writer,
                     self._refresh_places,
                 ),
-                resumption=Resumption(self._catalogue, self._runs, self.reader, keys),
+                resumption=Resumption(self._catalogue, self._runs, reader, keys),
                 writer=writer,
                 namespace_lock=self._namespace_lock,
                 write_namespace=self.write_namespace,
@@ -106,13 +119,13 @@ class Maintained(Engine):
             )
             return await Compactor(parts, options).run(progress)
 
-    def _key_collector(self) -> KeyCollector:
-        return KeyCollector(self._connection, self._catalogue, self._runs, self.reader)
+    def _key_collector(self, reader: Reader) -> KeyCollector:
+        return KeyCollector(self._connection, self._catalogue, self._runs, reader)
 
     async def _flush_keys(self) -> None:
         """Move keys from the index, where each takes 14 bytes, to packs, where it takes 6."""
         async with self._maintenance:
-            keys = self._key_collector()
+            keys = self._key_collector(self.reader)
             writer = PackWriter(self._catalogue, self._store, Tier.KEYS)
             if await keys.flush_hot(writer, FLUSHED_KEYS_MIN):
                 await keys.merge(writer, Grain.EXACT)
@@ -121,13 +134,17 @@ class Maintained(Engine):
 
     def _is_busy(self, ino: InodeNo) -> bool:
         """Whether an inode is better not frozen: it is in use, or not compacted yet."""
-        # The root stays in the index, so that no damaged group takes everything from sight.
-        if ino == ROOT_INODE or self.files.live(ino) is not None:
+        if self.files.live(ino) is not None:
+            return True
+        try:
+            extents = self._catalogue.extents(ino, 0, FILE_BYTES_MAX)
+        except Corrupt:  # the group that it would be in
             return True
         return any(
-            (place := self._catalogue.locate(BlockKind.RECORDS, extent.record)) is not None
-            and place.layout == Layout.PLAIN
-            for extent in self._catalogue.extents(ino, 0, 1 << 62)
+            self._catalogue.holds_layout(
+                BlockKind.RECORDS, extent.record, extent.record + extent.count, Layout.PLAIN
+            )
+            for extent in extents
         )
 
     # Reports

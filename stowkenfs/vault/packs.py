@@ -1,6 +1,7 @@
 """Writing blocks at the end of packs, durably, and taking packs away again."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -49,25 +50,37 @@ class PackWriter:
         self._catalogue = catalogue
         self._store = store
         self.tier = tier
-        self._begin_new = False
+        self._closed = 0  # the highest pack that nothing is appended to any more
 
     def begin_new(self) -> None:
         """Let the next write begin a pack, so that all before it is closed."""
-        self._begin_new = True
+        self._closed = self._catalogue.open_pack(self.tier)[0]
 
     @property
     def open_pack(self) -> PackNo | None:
         """The pack that the next write goes on with, if it does not begin one."""
-        return None if self._begin_new else self._catalogue.open_pack(self.tier)[0]
+        pack = self._catalogue.open_pack(self.tier)[0]
+        return pack if pack > self._closed else None
 
     async def write(self, blocks: Sequence[PackedBlock]) -> list[BlockPlace]:
         """Put ``blocks`` into a pack, synced; nothing finds them yet."""
         pack, length = self._catalogue.open_pack(self.tier)
-        if pack == 0 or length >= PACK_BYTES_MAX or self._begin_new:
+        if pack <= self._closed or length >= PACK_BYTES_MAX:  # also after a write that failed
             pack, length = self._catalogue.new_pack(), 0
-            self._begin_new = False
-        await anyio.to_thread.run_sync(self._write, pack, length, blocks)
+        try:
+            await anyio.to_thread.run_sync(self._write, pack, length, blocks)
+        except OSError:
+            await anyio.to_thread.run_sync(self._undo, pack, length)
+            raise
         return _placed(blocks, pack, length)
+
+    def _undo(self, pack: PackNo, length_bytes: int) -> None:
+        """Give back what a write took that failed."""
+        with suppress(OSError):
+            if length_bytes:
+                self._store.truncate(pack, length_bytes)
+            else:
+                self._store.remove(pack)
 
     def _write(self, pack: PackNo, offset_bytes: int, blocks: Sequence[PackedBlock]) -> None:
         self._store.write(pack, offset_bytes, b"".join(block.encoded for block in blocks))

@@ -1,9 +1,7 @@
 """The rules of files and directories. Event loop's thread; nothing here waits."""
 
 import stat
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from stowkenfs.errors import (
     AlreadyExists,
@@ -24,6 +22,7 @@ from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.inodes import Dentry, Inode, InodeTable
 from stowkenfs.vault.files import Clock, FileTable
+from stowkenfs.vault.listings import Listings
 
 NAME_BYTES_MAX = 255
 TARGET_BYTES_MAX = 4095
@@ -46,7 +45,10 @@ def check_name(name: bytes) -> bytes:
 
 
 class Tree:
-    """Names and attributes; content is the file table's."""
+    """Names and attributes; content is the file table's.
+
+    ``listings``: the directories that somebody is in the middle of.
+    """
 
     def __init__(
         self, connection: Connection, inodes: InodeTable, files: FileTable, clock: Clock
@@ -55,7 +57,7 @@ class Tree:
         self._inodes = inodes
         self._files = files
         self._clock = clock
-        self._listed: Counter[InodeNo] = Counter()  # directories that somebody goes through
+        self.listings = Listings()
         try:
             is_new = inodes.get(ROOT_INODE) is None
         except Corrupt:
@@ -100,27 +102,6 @@ class Tree:
         """Directory entries behind position ``after``, stable while the directory changes."""
         found = self._inodes.page(directory, after, rows)
         return [(dentry, self._files.current(inode)) for dentry, inode in found]
-
-    @contextmanager
-    def listing(self, directory: InodeNo) -> Iterator[None]:
-        """While inside, positions in a directory stay as they are."""
-        self.begin_listing(directory)
-        try:
-            yield
-        finally:
-            self.end_listing(directory)
-
-    def begin_listing(self, directory: InodeNo) -> None:
-        self._listed[directory] += 1
-
-    def end_listing(self, directory: InodeNo) -> None:
-        self._listed[directory] -= 1
-        if not self._listed[directory]:
-            del self._listed[directory]
-
-    def is_being_listed(self, directory: InodeNo) -> bool:
-        """Whether somebody is in the middle of a directory."""
-        return directory in self._listed
 
     def path_of(self, ino: InodeNo) -> bytes | None:
         """One path of a file, for messages."""

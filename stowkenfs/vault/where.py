@@ -266,7 +266,7 @@ class _Walk:
 
     async def entries(self, directory: InodeNo) -> AsyncIterator[tuple[Dentry, Inode]]:
         cookie = 0
-        with self._tree.listing(directory):
+        with self._tree.listings.of(directory):
             while page := list(self._page(directory, cookie)):
                 for entry in page:
                     yield entry

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stowkenfs.errors import Corrupt
+from stowkenfs.index import key_merge as key_merge_module
 from stowkenfs.index import key_runs as key_runs_module
 from stowkenfs.index.catalogue import Catalogue
 from stowkenfs.index.connection import Connection, Row
-from stowkenfs.index.key_runs import (
+from stowkenfs.index.key_merge import (
     DENSE_SPARE_BITS,
     HOT_SPARE_BITS,
-    Candidate,
+    MERGED_SPARE_BITS_MIN,
     KeyBlock,
-    KeyPlace,
-    KeyRuns,
     cut_run,
     merge_runs,
 )
+from stowkenfs.index.key_runs import Candidate, KeyPlace, KeyRuns
 from stowkenfs.index.keys import (
     KEYS_MAX,
     Grain,
@@ -202,7 +202,8 @@ def test_many_blocks(table: Table) -> None:
     assert table.packs.reads == 7
     unknown = list(random_entries(20_000, seed=2))
     false = len(table.runs.candidates(THING, unknown))
-    assert 20_000 / 2**11 < false < 20_000 / 2**10 * 1.2
+    expected = 20_000 / 2**DENSE_SPARE_BITS
+    assert expected / 2 < false < expected * 1.2
 
 
 class RunMachine(RuleBasedStateMachine):
@@ -211,7 +212,7 @@ class RunMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(key_runs_module, "KEYS_MAX", 8)
+        self.patch.setattr(key_merge_module, "KEYS_MAX", 8)
         self.patch.setattr(key_runs_module, "CACHE_BYTES", 3000)
         self.table = Table()
         self.model: dict[int, dict[int, int]] = {}  # {run: {key: value}}
@@ -440,14 +441,14 @@ RUNS = st.lists(
 def test_merging(runs: list[list[tuple[int, int]]], spare_bits: list[int], grain: Grain) -> None:
     """As if the shortest prefixes of all entries had been cut at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(key_runs_module, "KEYS_MAX", 8)
+        patch.setattr(key_merge_module, "KEYS_MAX", 8)
         blocks = []
         for entries, spare in zip(runs, spare_bits, strict=False):
             rows = np.array(entries, np.int64)
             blocks.append(unpacked(cut_run(rows[:, 0].copy(), rows[:, 1].copy(), spare, grain)))
         total = sum(len(entries) for entries in runs)
         bits = min(some[0].bits for some in blocks)
-        if bits < prefix_bits(total, 6):
+        if bits < prefix_bits(total, MERGED_SPARE_BITS_MIN):
             with pytest.raises(ValueError, match="bits"):
                 merge_runs(blocks, total)
             return
@@ -485,8 +486,8 @@ def test_merging_takes_one_block_of_each_run_at_a_time() -> None:
 
 def test_what_cannot_be_merged() -> None:
     entries = arrays(random_entries(1000))
-    exact = unpacked(cut_run(*entries, 10, Grain.EXACT))
-    dense = unpacked(cut_run(*entries, 10, Grain.BLOCK))
+    exact = unpacked(cut_run(*entries, DENSE_SPARE_BITS, Grain.EXACT))
+    dense = unpacked(cut_run(*entries, DENSE_SPARE_BITS, Grain.BLOCK))
     with pytest.raises(ValueError, match="grains"):
         merge_runs([exact, dense], 2000)
     with pytest.raises(ValueError, match="grains"):
@@ -496,7 +497,7 @@ def test_what_cannot_be_merged() -> None:
     assert len(unpacked(merge_runs([exact] * 16, 16_384))) == 1
     with pytest.raises(ValueError, match="too few"):
         merge_runs([exact] * 17, 17_000)
-    other = unpacked(cut_run(*entries, 11, Grain.EXACT))
+    other = unpacked(cut_run(*entries, DENSE_SPARE_BITS + 1, Grain.EXACT))
     with pytest.raises(Corrupt):
         list(merge_runs([exact + other], 2000))
 

@@ -36,3 +36,11 @@ def test_cleared() -> None:
     assert cache.get("a") is None
     cache.put("b", 2, 10)
     assert cache.get("b") == 2
+
+
+def test_many_at_once() -> None:
+    cache = SizedCache(10)
+    cache.put_many([("a", 1, 4), ("giant", 2, 11), ("b", 3, 4)])
+    assert cache.get_many(["b", "giant", "a", "absent"]) == [3, None, 1, None]
+    cache.put_many([("c", 4, 4)])
+    assert cache.get_many("abc") == [1, None, 4]

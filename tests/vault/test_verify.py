@@ -105,7 +105,7 @@ def test_all_of_a_compacted_vault_is_checked(path: Path) -> None:
     ("kind", "sentence"),
     [
         (BlockKind.KEYS, "keys of "),
-        (BlockKind.INODES, "inodes 2 to "),
+        (BlockKind.INODES, "inodes 1 to "),
         (BlockKind.NAMES, "names in directory 1 from "),
     ],
 )

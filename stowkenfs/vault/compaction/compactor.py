@@ -8,32 +8,37 @@ can be read: killed or cancelled anywhere, the next compaction goes on.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_process
 import anyio.to_thread
+import numpy as np
 
 from stowkenfs.errors import Corrupt
-from stowkenfs.ids import InodeNo, RecordNo
+from stowkenfs.ids import RecordNo
 from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.keys import Grain
 from stowkenfs.store.block import BlockKind, Layout
-from stowkenfs.vault.assembly import RUN_BYTES_MAX, RUN_RECORDS_MAX, Run, join_runs
 from stowkenfs.vault.codebooks import CodebookIn
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.compaction.batch import BatchIn, BatchOut, CompactOptions
-from stowkenfs.vault.compaction.encode import encode_dense_batch
-from stowkenfs.vault.compaction.gather import Document, Gathered, Gatherer, Moves
+from stowkenfs.vault.compaction.changeover import ChangeOver
+from stowkenfs.vault.compaction.encode import encode_aside, encode_dense_batch
+from stowkenfs.vault.compaction.gather import Gathered, Gatherer, Moves
+from stowkenfs.vault.compaction.gauge import Gauge
 from stowkenfs.vault.compaction.keys import KeyCollector
+from stowkenfs.vault.compaction.memory import give_back
 from stowkenfs.vault.compaction.merge import Merger
 from stowkenfs.vault.compaction.numbers import Renumbering, join_ranges
 from stowkenfs.vault.compaction.resume import Resumption
+from stowkenfs.vault.compaction.steps import Progress, Steps
 from stowkenfs.vault.compaction.sweep import Sweeper
 from stowkenfs.vault.dedup import Dedup
 from stowkenfs.vault.files import FileTable
@@ -46,24 +51,25 @@ from stowkenfs.vault.tree import Tree
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
-
 MOVED_KINDS = (BlockKind.RECORDS, BlockKind.SEGMENTS, BlockKind.TEMPLATES)
 CODEBOOKS_KEPT = 16
 """Codebooks, the newest, that a batch may go on with."""
 
-DOCUMENTS_AT_ONCE = 20
+ROWS_AT_ONCE = 40
+"""Extents, and files, changed over before the loop gets its turn: some milliseconds."""
+CHECKED_AT_ONCE_BYTES = 1 << 20
 PROBLEMS_MAX = 100
-"""Named in a report."""
+"""Named in a report, and in the log."""
 
 
 @dataclass(slots=True)
 class CompactReport:
     """What a compaction did. Sizes in bytes.
 
-    ``documents`` (of some only a part) were rewritten, ``content_bytes`` in all;
-    ``moved_bytes`` counts what they share once. ``postponed`` changed meanwhile and are for
-    the next time. ``problems``: what could not be read; it stays as it is.
+    ``documents``: files that were rewritten (of some only a part), ``content_bytes`` in all;
+    ``moved_bytes`` counts what they share once. ``postponed``: files that changed meanwhile, of
+    which something is left for the next time. ``problems``: what could not be read, and stays as
+    it is; once for each file, and at most PROBLEMS_MAX.
     """
 
     documents: int = 0
@@ -114,7 +120,6 @@ class Compactor:
         self._parts = parts
         self._options = options
         self.report = CompactReport()
-        self._last_counted = InodeNo(0)
 
     async def run(self, progress: Progress) -> CompactReport:
         """Compact what is not yet; what nothing refers to goes. Raises OSError, Corrupt."""
@@ -142,13 +147,23 @@ class Compactor:
 
     async def _move(self, moves: Moves, progress: Progress) -> None:
         parts, report = self._parts, self.report
-        total = parts.catalogue.content_bytes(Layout.PLAIN)
+        self._steps = Steps(parts.catalogue.content_bytes(Layout.PLAIN), progress)
+        change = ChangeOver(parts.catalogue, parts.reader, parts.sealer, moves.records)
         gatherer = Gatherer(parts.tree, parts.catalogue, parts.reader, moves, self._options)
-        async with aclosing(gatherer.batches()) as batches:
+        async with aclosing(gatherer.batches(self._steps.gathered)) as batches:
             async for gathered in batches:
                 await self._compact(gathered, moves)
-                progress(min(report.moved_bytes, total), total)
-        progress(total, total)
+                await self._change_over(change, gathered)
+                self._steps.end_batch(gathered.record_bytes)
+                moves.end_batch()
+                del gathered  # while the next one is made
+                await anyio.to_thread.run_sync(give_back)
+        for problem in gatherer.problems:
+            self._problem(problem)
+        tally = change.tally
+        report.documents, report.postponed = tally.documents, tally.postponed
+        report.content_bytes = tally.content_bytes
+        self._steps.end()
 
     async def _tidy(self) -> None:
         parts = self._parts
@@ -185,32 +200,25 @@ class Compactor:
         batch, report = gathered.batch, self.report
         for problem in gathered.problems:
             self._problem(problem)
-        if batch.records:
-            out = await self._encode(gathered)
-            places = await self._parts.writer.write(out.blocks)
-            lengths = PackWriter.pack_length(places)
-            self._parts.catalogue.add_blocks(places, lengths, self._parts.writer.tier)
-            bad = await anyio.to_thread.run_sync(self._unlike, batch)
-            if bad:
-                self._problem(f"{len(bad)} records do not read back when compacted, and stay")
-            for new, record in enumerate(batch.records, batch.first_record):
-                if record.number not in bad:
-                    moves.records.set([record.number], new)
-            moves.segments.set(out.segments, batch.first_segment)
-            moves.templates.set(out.templates, batch.first_template)
-            self._parts.keys.add(gathered, out)
-            await self._parts.keys.store_if_many(self._parts.writer)
-            report.records += len(batch.records)
-            report.segments += len(out.segments)
-            report.templates += len(out.templates)
-            report.groups += out.groups
-            report.moved_bytes += sum(record.length for record in batch.records)
-        for start in range(0, len(gathered.documents), DOCUMENTS_AT_ONCE):
-            with self._parts.connection.transaction():
-                for document in gathered.documents[start : start + DOCUMENTS_AT_ONCE]:
-                    self._change_over(document, moves.records)
-            await anyio.lowlevel.checkpoint()
-        report.content_bytes += gathered.content_bytes
+        if not batch.records:
+            return
+        out = await self._encode(gathered)
+        report.moved_bytes += gathered.record_bytes
+        report.records += len(batch.records)
+        report.segments += len(out.segments)
+        report.templates += len(out.templates)
+        report.groups += out.groups
+        batch.drop_content()
+        places = await self._parts.writer.write(out.blocks)
+        out.blocks.clear()
+        lengths = PackWriter.pack_length(places)
+        self._parts.catalogue.add_blocks(places, lengths, self._parts.writer.tier)
+        bad = await self._unlike(batch)
+        if bad:
+            self._problem(f"{len(bad)} records do not read back when compacted, and stay")
+        await anyio.to_thread.run_sync(_renumber, batch, out, bad, moves)
+        await anyio.to_thread.run_sync(self._parts.keys.add, gathered, out, places)
+        await self._parts.keys.store_if_many(self._parts.writer)
 
     async def _encode(self, gathered: Gathered) -> BatchOut:
         batch, catalogue = gathered.batch, self._parts.catalogue
@@ -221,9 +229,16 @@ class Compactor:
             batch.first_template = catalogue.reserve(BlockKind.TEMPLATES, len(batch.templates))
             n_chunks = len(batch.chunk_ends)
             batch.first_codebook = catalogue.reserve(BlockKind.CODEBOOKS, n_chunks)
+        with Gauge() as gauge:
+            batch.gauge = gauge.name
+            return await self._steps.watch(
+                gauge, gathered.record_bytes, lambda: self._encode_somewhere(batch)
+            )
+
+    async def _encode_somewhere(self, batch: BatchIn) -> BatchOut:
         if self._parts.workers:
             try:
-                return await anyio.to_process.run_sync(encode_dense_batch, batch, cancellable=True)
+                return await anyio.to_process.run_sync(encode_aside, batch, cancellable=True)
             except anyio.BrokenWorkerProcess:
                 log.warning("a worker process died; its batch is compacted in this one")
         return await anyio.to_thread.run_sync(encode_dense_batch, batch)
@@ -232,77 +247,66 @@ class Compactor:
         return self._parts.reader.codebooks(CODEBOOKS_KEPT)
 
     def _problem(self, text: str) -> None:
-        log.warning("compaction: %s", text)
         if len(self.report.problems) < PROBLEMS_MAX:
             self.report.problems.append(text)
+            log.warning("compaction: %s", text)
 
-    def _unlike(self, batch: BatchIn) -> set[int]:
-        """Numbers of records whose compacted form is not what their keys say. A thread's."""
-        bad = set()
-        for new, record in enumerate(batch.records, batch.first_record):
-            try:
-                content = self._parts.reader.record(RecordNo(new))
-            except Corrupt:
-                bad.add(record.number)
-            else:
-                if content_key(content) != record.key:
-                    bad.add(record.number)
+    async def _unlike(self, batch: BatchIn) -> set[int]:
+        """Positions of records whose compacted form is not what their keys say."""
+        bad: set[int] = set()
+        lengths = batch.records.lengths
+        start = size = 0
+        for at, length in enumerate(lengths, 1):
+            size += length
+            if size >= CHECKED_AT_ONCE_BYTES or at == len(lengths):
+                bad |= await anyio.to_thread.run_sync(self._unlike_among, batch, range(start, at))
+                self._steps.checked(size)
+                start, size = at, 0
         return bad
 
-    def _change_over(self, document: Document, records: Renumbering) -> None:
-        """Let a document consist of what its records became, if it still is what it was."""
-        parts = self._parts
-        live = parts.files.live(document.ino)
-        has_draft = live is not None and live.draft is not None
-        start, end = document.extents[0].start, document.extents[-1].end
-        now = parts.catalogue.extents(document.ino, start, end)
-        if has_draft or parts.sealer.is_sealing(document.ino) or now != document.extents:
-            self.report.postponed += 1
-            return
-        parts.catalogue.replace_extents(document.ino, start, end, self._moved(now, records))
-        # The parts of a long one follow each other.
-        self.report.documents += document.ino != self._last_counted
-        self._last_counted = document.ino
+    def _unlike_among(self, batch: BatchIn, some: range) -> set[int]:
+        """Positions among ``some`` of such records. A thread's."""
+        lengths = batch.records.lengths[some.start : some.stop]
+        first, total = batch.first_record + some.start, sum(lengths)
+        extent = Extent(0, total, first, len(some))
+        try:
+            content = memoryview(self._parts.reader.read_extent(extent, 0, total))
+        except Corrupt:
+            return {at for at in some if not self._reads_back(batch, at)}
+        bad = set()
+        ends = accumulate(lengths)
+        for at, length, end in zip(some, lengths, ends, strict=True):
+            if content_key(content[end - length : end]) != batch.records.keys[at]:
+                bad.add(at)
+        return bad
 
-    def _moved(self, extents: Sequence[Extent], records: Renumbering) -> list[Extent]:
-        """``extents`` with the new numbers of their records, neighbours made one."""
-        moved: list[Extent] = []
-        is_cut = False  # whether the last one ends inside of its last record
-        for extent in extents:
-            try:
-                runs = list(join_runs(self._runs(extent, records)))
-            except Corrupt:  # it stays where it is
-                moved.append(extent)
-                is_cut = True
-                continue
-            start, left = extent.start, extent.length
-            for run in runs:
-                length = min(run.length_bytes, left)  # the file may have been cut in the last
-                new = Extent(start, length, run.record, run.count)
-                if moved and not is_cut and _go_together(moved[-1], new):
-                    moved[-1] = _together(moved[-1], new)
-                else:
-                    moved.append(new)
-                is_cut = length < run.length_bytes
-                start, left = start + length, left - length
-        return moved
+    def _reads_back(self, batch: BatchIn, at: int) -> bool:
+        try:
+            content = self._parts.reader.record(RecordNo(batch.first_record + at))
+        except Corrupt:
+            return False
+        return content_key(content) == batch.records.keys[at]
 
-    def _runs(self, extent: Extent, records: Renumbering) -> Iterator[Run]:
-        for old in range(extent.record, extent.record + extent.count):
-            new = records.get(old)
-            number = old if new is None else new
-            yield Run(number, 1, self._parts.reader.record_length(RecordNo(number)))
+    async def _change_over(self, change: ChangeOver, gathered: Gathered) -> None:
+        documents = gathered.documents
+        planned = await anyio.to_thread.run_sync(change.plan, documents, gathered.batch)
+        start = rows = 0
+        for at, document in enumerate(documents, 1):
+            rows += 1 + len(document.extents)
+            if rows >= ROWS_AT_ONCE or at == len(documents):
+                with self._parts.connection.transaction():
+                    for one, extents in zip(documents[start:at], planned[start:at], strict=True):
+                        change.carry_out(one, extents)
+                start, rows = at, 0
+                await anyio.lowlevel.checkpoint()
 
 
-def _go_together(one: Extent, next_one: Extent) -> bool:
-    """Whether two extents, of which the first is whole, can be one."""
-    return (
-        one.end == next_one.start
-        and one.record + one.count == next_one.record
-        and one.length + next_one.length <= RUN_BYTES_MAX
-        and one.count + next_one.count <= RUN_RECORDS_MAX
-    )
-
-
-def _together(one: Extent, next_one: Extent) -> Extent:
-    return Extent(one.start, one.length + next_one.length, one.record, one.count + next_one.count)
+def _renumber(batch: BatchIn, out: BatchOut, bad: Collection[int], moves: Moves) -> None:
+    """Note what became of a batch; records at positions ``bad`` stay. A thread's."""
+    olds = np.array(batch.records.numbers, np.int64)
+    good = np.delete(np.arange(len(olds)), list(bad))
+    moves.records.set_many(olds[good], batch.first_record + good)
+    segments = np.array(batch.segments.numbers, np.int64)[np.array(out.segments, np.int64)]
+    moves.segments.set_many(segments, batch.first_segment + np.arange(len(segments)))
+    templates = np.array(out.templates, np.int64)
+    moves.templates.set_many(templates, batch.first_template + np.arange(len(templates)))

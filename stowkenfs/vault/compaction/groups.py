@@ -1,38 +1,73 @@
 """Segments of a batch: which belong together, in which order, under which codebook."""
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from stowkenfs.frames.codebook import CODED_IDS, Codebook
-from stowkenfs.frames.dense import DenseSegment, prepare_many
+from stowkenfs.frames.codec import decode_frame
+from stowkenfs.frames.dense import DenseMode, DenseSegment, prepare_many
 from stowkenfs.frames.segment import Segment
 from stowkenfs.ids import Vocabulary
 from stowkenfs.minimal_zstd import compress
+from stowkenfs.vault.compaction.strings import Strings
 
 Counts = dict[Vocabulary, npt.NDArray[np.int64]]
+
+Introduced = tuple[list[int], int | None]
+"""Positions of the segments that a record is the first to use, and its anchor.
+
+An anchor is a segment that occurred before: what is new stands best beside what came with it
+the first time, as answers beside those to the same question. Its position, or ``~number`` of
+one that is not in the batch.
+"""
 
 TRIAL_LEVEL = 5
 """zstd level at which two orders are compared."""
 
+IDS_AT_ONCE = 1 << 17
+"""Decoded together: numpy is quick by then, and takes some 30 bytes for each."""
+SEGMENTS_AT_ONCE = 4096
+"""At most: each is an object, and an array, of 200 bytes."""
 
-def count_ids(segments: Sequence[Segment]) -> Counts:
+
+def count_ids(frames: Iterable[bytes]) -> Counts:
     """How often each id occurs, for each vocabulary but bytes: shape (highest id + 1,)."""
-    by_vocabulary: dict[Vocabulary, list[npt.NDArray[np.uint32]]] = {}
-    for segment in segments:
-        if segment.vocabulary is not Vocabulary.BYTES:
-            by_vocabulary.setdefault(segment.vocabulary, []).append(segment.tokens)
-    return {
-        vocabulary: np.bincount(coded)
-        for vocabulary, arrays in by_vocabulary.items()
-        if len(coded := _coded_only(np.concatenate(arrays)))
-    }
+    counts: Counts = {}
+    for segments in _decoded(frames):
+        for vocabulary, at in _by_vocabulary(segments):
+            if vocabulary is Vocabulary.BYTES:
+                continue
+            ids = np.concatenate([segments[i].tokens for i in at])
+            coded = ids[ids < CODED_IDS]
+            if len(coded):
+                add_counts(counts, {vocabulary: np.bincount(coded)})
+    return counts
 
 
-def _coded_only(ids: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    return ids[ids < CODED_IDS]
+def _decoded(frames: Iterable[bytes]) -> Iterator[list[Segment]]:
+    """The segments of ``frames``, as many at once as have some IDS_AT_ONCE ids."""
+    segments: list[Segment] = []
+    ids = 0
+    for frame in frames:
+        segment = decode_frame(frame)
+        segments.append(segment)
+        ids += len(segment.tokens)
+        if ids >= IDS_AT_ONCE or len(segments) == SEGMENTS_AT_ONCE:
+            yield segments
+            segments, ids = [], 0
+    if segments:
+        yield segments
+
+
+def _by_vocabulary(segments: Sequence[Segment]) -> Iterator[tuple[Vocabulary, list[int]]]:
+    for vocabulary in Vocabulary:
+        at = [i for i, segment in enumerate(segments) if segment.vocabulary is vocabulary]
+        if at:
+            yield vocabulary, at
 
 
 def add_counts(counts: Counts, more: Counts) -> None:
@@ -68,7 +103,7 @@ class Group:
 
 
 def make_groups(
-    chunk_counts: Sequence[Counts], gain: float, existing: Sequence[Codebook]
+    chunk_counts: Iterable[Counts], gain: float, existing: Sequence[Codebook]
 ) -> list[Group]:
     """Cut a batch where a codebook of its own makes what follows smaller by ``gain``."""
     groups: list[Group] = []
@@ -102,30 +137,73 @@ def _choose_codebook(group: Group, existing: Sequence[Codebook], gain: float) ->
             best, group.codebook, group.reused = cost, codebook, at
 
 
-def encode_group(segments: Sequence[Segment], codebook: Codebook) -> list[DenseSegment]:
+class Prepared:
+    """Segments of a group as they will stand in their blocks, by their place in the group."""
+
+    def __init__(self) -> None:
+        self._contents = Strings()
+        self._classes = array("H")  # as in ``frames.dense``
+
+    def append(self, segment: DenseSegment) -> None:
+        self._contents.append(segment.content)
+        self._classes.append(segment.vocabulary << 2 | segment.mode)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def size(self, at: int) -> int:
+        """Bytes, with a terminator."""
+        return self._contents.size(at) + 1
+
+    def content(self, at: int) -> bytes:
+        return self._contents[at]
+
+    def segment(self, at: int) -> DenseSegment:
+        number = self._classes[at]
+        return DenseSegment(Vocabulary(number >> 2), DenseMode(number & 3), self._contents[at])
+
+
+def encode_group(frames: Iterable[bytes], codebook: Codebook) -> Prepared:
     """Each segment as it will stand in its block."""
-    encoded: list[DenseSegment | None] = [None] * len(segments)
-    for vocabulary in Vocabulary:
-        at = [i for i, segment in enumerate(segments) if segment.vocabulary is vocabulary]
-        if not at:
-            continue
-        arrays = [segments[i].tokens for i in at]
-        lengths = np.array([len(array) for array in arrays], np.int64)
-        prepared = prepare_many(vocabulary, np.concatenate(arrays), lengths, codebook)
-        for i, one in zip(at, prepared, strict=True):
-            encoded[i] = one
-    return [one for one in encoded if one is not None]
+    prepared = Prepared()
+    for segments in _decoded(frames):
+        encoded: dict[int, DenseSegment] = {}
+        for vocabulary, at in _by_vocabulary(segments):
+            arrays = [segments[i].tokens for i in at]
+            lengths = np.array([len(tokens) for tokens in arrays], np.int64)
+            many = prepare_many(vocabulary, np.concatenate(arrays), lengths, codebook)
+            encoded.update(zip(at, many, strict=True))
+        for i in range(len(segments)):
+            prepared.append(encoded[i])
+    return prepared
+
+
+def anchored(introduced: Sequence[Introduced]) -> list[int]:
+    """Positions of segments, those of records with an anchor behind what it stands beside."""
+    sort_keys: list[int] = []
+    place: dict[int, int] = {}  # {segment: its sort key}
+    outside: dict[int, int] = {}  # {anchor that is not of this group: sort key}
+    at = 0
+    for new, anchor in introduced:
+        for number in new:
+            key = at
+            if anchor is not None:
+                key = place[anchor] if anchor in place else outside.setdefault(anchor, at)
+            place[number] = key
+            sort_keys.append(key)
+            at += 1
+    return sorted(range(at), key=lambda position: (sort_keys[position], position))
 
 
 def better_order(
-    orders: Sequence[Sequence[int]], encoded: Sequence[DenseSegment], block_bytes: int
+    orders: Sequence[Sequence[int]], encoded: Prepared, block_bytes: int
 ) -> Sequence[int]:
     """The order in which blocks become smallest, by a quick trial."""
     if len(orders) < 2 or list(orders[0]) == list(orders[1]):
         return orders[0]
     sizes = [
         sum(
-            len(compress(b"\xff".join(encoded[i].content for i in block), TRIAL_LEVEL))
+            len(compress(b"\xff".join(encoded.content(i) for i in block), TRIAL_LEVEL))
             for block in cut_blocks(order, encoded, block_bytes)
         )
         for order in orders
@@ -133,17 +211,15 @@ def better_order(
     return orders[sizes.index(min(sizes))]
 
 
-def cut_blocks(
-    order: Sequence[int], encoded: Sequence[DenseSegment], block_bytes: int
-) -> list[Sequence[int]]:
+def cut_blocks(order: Sequence[int], encoded: Prepared, block_bytes: int) -> list[Sequence[int]]:
     """``order`` cut where the encoded segments reach ``block_bytes``, the last not too short."""
-    total = sum(len(encoded[i].content) + 1 for i in order)
+    total = sum(encoded.size(i) for i in order)
     n_blocks = max(round(total / block_bytes), 1)
     even = total / n_blocks
     blocks: list[Sequence[int]] = []
     start = size = 0
     for at, i in enumerate(order):
-        size += len(encoded[i].content) + 1
+        size += encoded.size(i)
         if size >= even * (len(blocks) + 1) and len(blocks) < n_blocks - 1:
             blocks.append(order[start : at + 1])
             start = at + 1
@@ -153,15 +229,16 @@ def cut_blocks(
 
 
 def with_base(
-    order: Sequence[int], encoded: Sequence[DenseSegment], block_bytes: int, sampled_from: int
+    order: Sequence[int], encoded: Prepared, block_bytes: int, sampled_from: int
 ) -> list[Sequence[int]]:
     """Blocks of which the first is a good base for the others.
 
-    In large groups it is a sample of all of it: every nth segment.
+    In large groups it is a sample of all of it: every nth segment, for half a block. Whoever
+    reads another block has to unpack it as well.
     """
     blocks = cut_blocks(order, encoded, block_bytes)
     if len(blocks) < sampled_from:
         return blocks
-    step = len(blocks)
+    step = 2 * len(blocks)
     rest = [i for at, i in enumerate(order) if at % step]
     return [order[::step], *cut_blocks(rest, encoded, block_bytes)]

@@ -8,17 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from stowkenfs.errors import Corrupt
-from stowkenfs.index.catalogue import Catalogue
+from stowkenfs.index.catalogue import BlockPlace, Catalogue
 from stowkenfs.index.connection import Connection
-from stowkenfs.index.key_runs import (
+from stowkenfs.index.key_merge import (
     DENSE_SPARE_BITS,
     HOT_SPARE_BITS,
     KeyBlock,
-    KeyPlace,
-    KeyRuns,
     cut_run,
     merge_runs,
 )
+from stowkenfs.index.key_runs import KeyPlace, KeyRuns
 from stowkenfs.index.keys import Grain
 from stowkenfs.store.block import Block, BlockKind, encode_block
 from stowkenfs.vault.compaction.batch import BatchOut
@@ -40,7 +39,7 @@ KEYED_KINDS = (BlockKind.RECORDS, BlockKind.SEGMENTS, BlockKind.TEMPLATES)
 
 
 class KeyCollector:
-    """Keys of one compaction until they are a run. Event loop's thread."""
+    """Keys of one compaction until they are a run. Event loop's thread, or where it awaits."""
 
     def __init__(
         self, connection: Connection, catalogue: Catalogue, runs: KeyRuns, reader: Reader
@@ -52,22 +51,21 @@ class KeyCollector:
         self._kept: dict[BlockKind, list[tuple[Array, Array]]] = {k: [] for k in KEYED_KINDS}
         self._count = 0
 
-    def add(self, gathered: Gathered, out: BatchOut) -> None:
-        """Note the keys of a batch, each with the first number of its block."""
+    def add(self, gathered: Gathered, out: BatchOut, places: Sequence[BlockPlace]) -> None:
+        """Note the keys of a batch, each with the first number of its block. A thread's."""
         batch = gathered.batch
+        templates = [gathered.template_keys[old] for old in out.templates]
         keys = {
-            BlockKind.RECORDS: [record.key for record in batch.records],
-            BlockKind.SEGMENTS: [gathered.segment_keys[old] for old in out.segments],
-            BlockKind.TEMPLATES: [gathered.template_keys[old] for old in out.templates],
+            BlockKind.RECORDS: np.array(batch.records.keys, np.int64),
+            BlockKind.SEGMENTS: np.array(gathered.segment_keys, np.int64)[
+                np.array(out.segments, np.int64)
+            ],
+            BlockKind.TEMPLATES: np.array(templates, np.int64),
         }
         for kind, of_kind in keys.items():
-            blocks = [block for block in out.blocks if block.kind is kind]
-            blocks.sort(key=lambda block: block.first)
-            values = np.repeat(
-                np.array([block.first for block in blocks], np.int64),
-                np.array([block.count for block in blocks], np.int64),
-            )
-            self.note(kind, np.array(of_kind, np.int64), values)
+            of_blocks = sorted((p.first, p.count) for p in places if p.kind == kind)
+            blocks = np.array(of_blocks, np.int64).reshape(-1, 2)
+            self.note(kind, of_kind, np.repeat(blocks[:, 0], blocks[:, 1]))
 
     def note(self, kind: BlockKind, keys: Array, blocks: Array) -> None:
         """Keys of things and the first numbers of their blocks: shape (n,) both."""

@@ -34,7 +34,7 @@ from stowkenfs.vault.unpacked import (
 SMALL_SHARE = 0.25
 """A block is small below this share of what blocks of its kind are cut at."""
 
-SMALL_BLOCKS_MAX = 8
+SMALL_BLOCKS_MAX = 32
 """More of them under one base are merged."""
 
 
@@ -111,6 +111,7 @@ class Merger:
                     self._catalogue.drop_blocks(kind, [row.first for row in stored.rows])
                 lengths = PackWriter.pack_length([place])
                 self._catalogue.add_blocks(places, lengths, self._writer.tier)
+            self._catalogue.refresh()
             merged += len(some)
         return merged
 

@@ -72,11 +72,28 @@ class Resumption:
                     continue
                 self._keys.note(kind, keys, np.full(len(keys), place.first, np.int64))
                 old = await self._old_numbers(kind, keys.tolist())
-                for number, key in enumerate(keys.tolist(), place.first):
-                    if key in old and old[key] in numbers:
-                        numbers.set([old[key]], number)
+                made = [
+                    (old[key], number)
+                    for number, key in enumerate(keys.tolist(), place.first)
+                    if key in old and old[key] in numbers
+                ]
+                if kind is BlockKind.RECORDS:
+                    # Keys can be made to collide. Segments and templates are compared with the
+                    # records that refer to them.
+                    made = await anyio.to_thread.run_sync(self._alike, made)
+                numbers.set_many(*np.array(made, np.int64).reshape(-1, 2).T)
                 found += len(keys)
         return found
+
+    def _alike(self, made: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Those records, old and new numbers, whose content is the same. A thread's."""
+        return [pair for pair in made if self._is_same(*map(RecordNo, pair))]
+
+    def _is_same(self, old: RecordNo, new: RecordNo) -> bool:
+        try:
+            return self._reader.record(old) == self._reader.record(new)
+        except Corrupt:
+            return False
 
     async def _old_numbers(self, kind: BlockKind, keys: Sequence[int]) -> dict[int, int]:
         """``{key: number}`` of what is not compacted, from tables and exact runs."""

@@ -2,9 +2,10 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 import anyio
@@ -61,6 +62,7 @@ class Sweeper:
     store: PackStore
     reader: Reader
     readers: Passages
+    writers: Passages
     freezer: Freezer
     writer: PackWriter
     refresh: Callable[[], None]
@@ -73,6 +75,14 @@ class Sweeper:
             BlockKind.TEMPLATES: moves.templates,
         }
         kept = await self._kept(moves)
+        # Before any block goes: whoever found one by its key after that might read it back from
+        # a cache, and refer to nothing.
+        for kind, numbers in kinds.items():
+            below = max((end for _, end in numbers.ranges), default=0)
+            while self.catalogue.forget_keys(TABLES[kind], below, ROWS_AT_ONCE):
+                await anyio.lowlevel.checkpoint()
+        await self.writers.drain()
+        await self.readers.drain()  # who looked an extent up before it was changed over
         for kind, numbers in kinds.items():
             firsts = [
                 first
@@ -85,9 +95,6 @@ class Sweeper:
                 with self.connection.transaction():
                     self.catalogue.drop_blocks(kind, some)
                     self.catalogue.count_frames(gone)
-                await anyio.lowlevel.checkpoint()
-            below = max((end for _, end in numbers.ranges), default=0)
-            while self.catalogue.forget_keys(TABLES[kind], below, ROWS_AT_ONCE):
                 await anyio.lowlevel.checkpoint()
 
     def _frames(self, firsts: Sequence[int]) -> dict[int, tuple[int, int]]:
@@ -112,9 +119,13 @@ class Sweeper:
         async with self.connection.scanner() as scan:
             async for rows in scan.batches(query):
                 for first, count in rows:
-                    if first in moves.records or first + count - 1 in moves.records:
+                    if moves.records.touches(first, first + count):
                         records.update(n for n in range(first, first + count) if n in moves.records)
-        kept = await anyio.to_thread.run_sync(self._referred_to, sorted(records))
+        # A block that stays stays whole, with what all of its records refer to.
+        numbers = sorted(records)
+        blocks = self.catalogue.ranges(BlockKind.RECORDS, Layout.PLAIN)
+        staying = [range(*block) for block in blocks if _any_between(numbers, *block)]
+        kept = await anyio.to_thread.run_sync(self._referred_to, chain.from_iterable(staying))
         if kept is None:
             # Maybe a copy of a damaged block can be brought back: what it refers to stays.
             kept = {
@@ -124,7 +135,7 @@ class Sweeper:
         kept[BlockKind.RECORDS] = records
         return {kind: sorted(numbers) for kind, numbers in kept.items()}
 
-    def _referred_to(self, records: Sequence[int]) -> dict[BlockKind, set[int]] | None:
+    def _referred_to(self, records: Iterable[int]) -> dict[BlockKind, set[int]] | None:
         """Segments and templates of records; None if not all can be read. A thread's."""
         segments: set[int] = set()
         templates: set[int] = set()
@@ -276,12 +287,14 @@ class Sweeper:
         if not emptied:
             return
         with self.connection.transaction():
+            emptied = [pack for pack in emptied if not self.catalogue.live_blocks(pack)]
             for pack in emptied:
                 self.catalogue.drop_pack(pack)
         self.refresh()
         # An index that still names a pack must not find it gone, and no reader either.
         await anyio.to_thread.run_sync(self.connection.sync)
         await self.readers.drain()
+        await self.writers.drain()
         for pack in emptied:
             await anyio.to_thread.run_sync(self.store.remove, pack)
 
@@ -301,8 +314,8 @@ class Sweeper:
                 places = await self.writer.write(blocks)
                 with self.connection.transaction():
                     self.catalogue.commit_packs(PackWriter.pack_length(places), self.writer.tier)
-                    for (old, _), place in zip(some, places, strict=True):
-                        self.catalogue.move_block(pack, old, place)
+                    moved = {old: place for (old, _), place in zip(some, places, strict=True)}
+                    self.catalogue.move_blocks(pack, moved)
                 self.refresh()
                 some, size = [], 0
                 await anyio.lowlevel.checkpoint()

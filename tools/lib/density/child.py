@@ -21,7 +21,7 @@ from typing import Any
 
 import anyio
 
-import stowkenfs.vault.reader
+import stowkenfs.vault.block_reader
 from stowkenfs.cli.running import run
 from stowkenfs.ids import InodeNo
 from stowkenfs.store.block import Block
@@ -141,7 +141,7 @@ class Decoded:
 
     def __init__(self) -> None:
         self.bytes = self.blocks = 0
-        module: Any = stowkenfs.vault.reader
+        module: Any = stowkenfs.vault.block_reader
         decode = module.decode_block
 
         def counted(*args: Any) -> Block:
