@@ -119,11 +119,16 @@ class Compiled(Protocol):
         ...
 
 
+VERSION = 1
+"""Of the functions; what was compiled from other sources, and left lying, is not used."""
+
+
 def _load() -> Compiled | None:
     try:
-        return cast("Compiled", import_module("stowkenfs._kernels"))
+        module = import_module("stowkenfs._kernels")
     except ImportError:
         return None
+    return cast("Compiled", module) if getattr(module, "VERSION", 0) == VERSION else None
 
 
 built = _load()

@@ -28,12 +28,26 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Raised with each change of what a function takes or gives; kernels.py has the same. */
+#define VERSION 1
+
+static int tell_version(PyObject *module)
+{
+    return PyModule_AddIntConstant(module, "VERSION", VERSION);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)tell_version},
+    {0, NULL},
+};
+
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "stowkenfs._kernels",
     .m_doc = "Inner loops of reading; stowkenfs.kernels says whether they are there.",
     .m_size = 0,
     .m_methods = functions,
+    .m_slots = slots,
 };
 
 PyMODINIT_FUNC PyInit__kernels(void)
