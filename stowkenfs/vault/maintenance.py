@@ -67,11 +67,14 @@ class Maintained(Engine):
     ) -> CompactReport:
         """Rewrite what was stored since the last time so that it takes less room.
 
+        What was written and is not sealed yet is sealed first, as far as it is whole.
         Files can be read and written meanwhile; those that change are left for the next
         time. Cancelling it, or the process's end, leaves everything readable. Raises
         OSError, and Corrupt for records that cannot be read.
         """
         async with self._maintenance:
+            await self.sealer.seal_due(everything=True)
+            await self.ingest.passages.drain()  # what is being sealed at the moment
             options = options or CompactOptions(threads=max(self.config.workers, 1))
             # One of its own: what those who use the vault have in their caches stays there.
             reader = Reader(

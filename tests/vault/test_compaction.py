@@ -17,7 +17,7 @@ import anyio.lowlevel
 import pytest
 
 from stowkenfs.errors import Corrupt
-from stowkenfs.ids import InodeNo
+from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.store.block import BlockKind, Layout
 from stowkenfs.vault.compaction import gather
 from stowkenfs.vault.compaction.batch import CompactOptions
@@ -321,6 +321,21 @@ async def append(vault: Vault, ino: InodeNo, content: bytes) -> None:
 def test_names_are_told_in_one_line() -> None:
     document = Document(InodeNo(7), (b"a\nb", b"\xff"), "ä\x1b[31m".encode(), [])
     assert document.path == "/a\\nb/\\xff/ä\\x1b[31m"
+
+
+def test_what_is_not_sealed_yet_is_compacted_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        config = VaultConfig(lock_wait_seconds=0, seal_after_seconds=3600)
+        async with Vault.open(tmp_path / "v", config) as vault:
+            made = vault.tree.create(ROOT_INODE, b"a.json", 0o100644, 0, 0)
+            vault.files.acquire(made.ino, writing=True)
+            vault.files.write(made.ino, 0, chat(1))
+            vault.files.release(made.ino, writing=True)
+            report = await vault.compact(QUICK)
+            assert (report.documents, report.content_bytes) == (1, len(chat(1)))
+            await assert_holds(vault, {b"/a.json": chat(1)})
+
+    run("trio", main)
 
 
 # Interrupted

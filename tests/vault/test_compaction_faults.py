@@ -163,7 +163,7 @@ def test_a_log_that_is_always_being_written_is_compacted_once(tmp_path: Path) ->
             stored.append((await vault.compact(QUICK)).stored_bytes_after)
             assert await vault.read_file(ino) == content
         vault.files.release(ino, writing=True)
-        assert max(stored) == min(stored)
+        assert max(stored) - min(stored) < 4 * 700  # what the new lines take
 
     in_vault(tmp_path / "v", main)
 
