@@ -4,6 +4,62 @@
 
 #include "kernels.h"
 
+/* The numbers of a buffer, by what reads one of them and returns its length, 0 for an odd one. */
+typedef size_t Take(const uint8_t *at, const uint8_t *end, Heap *numbers, Outcome *outcome);
+
+static Outcome take_all(const Py_buffer *view, Take *take, Heap *numbers)
+{
+    const uint8_t *at = view->buf, *end = at + view->len;
+    Outcome outcome = FINE;
+    Py_BEGIN_ALLOW_THREADS
+    while (at < end && outcome == FINE)
+        at += take(at, end, numbers, &outcome);
+    Py_END_ALLOW_THREADS
+    return outcome;
+}
+
+typedef PyObject *Wrap(const char *bytes, Py_ssize_t length);
+
+static PyObject *varints(const char *name, PyObject *const *arguments, Py_ssize_t given, Take *take,
+                         Wrap *wrap)
+{
+    Py_buffer view;
+    if (!has_arguments(name, given, 1) || !lock_array(arguments[0], 1, &view))
+        return NULL;
+    Heap numbers = {NULL, 0, 0};
+    Outcome outcome = take_all(&view, take, &numbers);
+    PyObject *found;
+    if (outcome == FINE)
+        found = wrap((const char *)numbers.bytes, (Py_ssize_t)numbers.used);
+    else
+        found = outcome == ODD ? Py_NewRef(Py_None) : PyErr_NoMemory();
+    PyMem_RawFree(numbers.bytes);
+    PyBuffer_Release(&view);
+    return found;
+}
+
+static size_t take_u32(const uint8_t *at, const uint8_t *end, Heap *numbers, Outcome *outcome)
+{
+    uint32_t number = 0;
+    size_t length = varint_u32(at, end, &number);
+    if (!length)
+        *outcome = ODD;
+    else if (!push_u32(numbers, number))
+        *outcome = NO_MEMORY;
+    return length;
+}
+
+static size_t take_u56(const uint8_t *at, const uint8_t *end, Heap *numbers, Outcome *outcome)
+{
+    uint64_t number = 0;
+    size_t length = varint_u64(at, end, &number);
+    if (!length || length > 8)
+        *outcome = ODD;
+    else if (!push_i64(numbers, (int64_t)number))
+        *outcome = NO_MEMORY;
+    return length;
+}
+
 const char varints32_doc[] =
 "varints32(buffer)\n"
 "\n"
@@ -11,29 +67,7 @@ const char varints32_doc[] =
 
 PyObject *varints32(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t given)
 {
-    Py_buffer view;
-    if (!has_arguments("varints32", given, 1) || !lock_array(arguments[0], 1, &view))
-        return NULL;
-    Heap numbers = {NULL, 0, 0};
-    const uint8_t *at = view.buf, *end = at + view.len;
-    Outcome outcome = FINE;
-    Py_BEGIN_ALLOW_THREADS
-    while (at < end && outcome == FINE) {
-        uint32_t number = 0;
-        size_t length = varint_u32(at, end, &number);
-        if (!length)
-            outcome = ODD;
-        else if (!push_u32(&numbers, number))
-            outcome = NO_MEMORY;
-        at += length;
-    }
-    Py_END_ALLOW_THREADS
-    PyObject *found = outcome == FINE  ? heap_bytes(&numbers)
-                      : outcome == ODD ? Py_NewRef(Py_None)
-                                       : PyErr_NoMemory();
-    PyMem_RawFree(numbers.bytes);
-    PyBuffer_Release(&view);
-    return found;
+    return varints("varints32", arguments, given, take_u32, PyBytes_FromStringAndSize);
 }
 
 const char varints56_doc[] =
@@ -43,32 +77,7 @@ const char varints56_doc[] =
 
 PyObject *varints56(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t given)
 {
-    Py_buffer view;
-    if (!has_arguments("varints56", given, 1) || !lock_array(arguments[0], 1, &view))
-        return NULL;
-    Heap numbers = {NULL, 0, 0};
-    const uint8_t *at = view.buf, *end = at + view.len;
-    Outcome outcome = FINE;
-    Py_BEGIN_ALLOW_THREADS
-    while (at < end && outcome == FINE) {
-        uint64_t number = 0;
-        size_t length = varint_u64(at, end, &number);
-        if (!length || length > 8)
-            outcome = ODD;
-        else if (!push_i64(&numbers, (int64_t)number))
-            outcome = NO_MEMORY;
-        at += length;
-    }
-    Py_END_ALLOW_THREADS
-    PyObject *found;
-    if (outcome == FINE)
-        found = PyByteArray_FromStringAndSize((const char *)numbers.bytes,
-                                              (Py_ssize_t)numbers.used);
-    else
-        found = outcome == ODD ? Py_NewRef(Py_None) : PyErr_NoMemory();
-    PyMem_RawFree(numbers.bytes);
-    PyBuffer_Release(&view);
-    return found;
+    return varints("varints56", arguments, given, take_u56, PyByteArray_FromStringAndSize);
 }
 
 const char places_of_doc[] =
