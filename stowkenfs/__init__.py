@@ -7,21 +7,77 @@ async with Vault.open("vault") as vault:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stowkenfs.errors import StowkenError
     from stowkenfs.ids import SegmentType
+    from stowkenfs.vault.collection.report import GcReport, KindCount
+    from stowkenfs.vault.compaction.batch import CompactOptions
+    from stowkenfs.vault.compaction.compactor import CompactReport
     from stowkenfs.vault.config import VaultConfig
     from stowkenfs.vault.conversation import Conversation, Message
+    from stowkenfs.vault.near_clusters import NearCluster, NearMember
+    from stowkenfs.vault.registry import DictionaryInfo, SubstringInfo
+    from stowkenfs.vault.reindex.report import ReindexReport
+    from stowkenfs.vault.stats_report import VaultStats
+    from stowkenfs.vault.training.reports import (
+        ActivationReport,
+        DictionaryTrainingReport,
+        SubstringCollection,
+        SubstringCompaction,
+        SubstringTraining,
+    )
     from stowkenfs.vault.vault import StoreResult, Vault
+    from stowkenfs.vault.verify_report import VerifyReport
 
-__all__ = ["Conversation", "Message", "SegmentType", "StoreResult", "Vault", "VaultConfig"]
+__all__ = [
+    "ActivationReport",
+    "CompactOptions",
+    "CompactReport",
+    "Conversation",
+    "DictionaryInfo",
+    "DictionaryTrainingReport",
+    "GcReport",
+    "KindCount",
+    "Message",
+    "NearCluster",
+    "NearMember",
+    "ReindexReport",
+    "SegmentType",
+    "StoreResult",
+    "StowkenError",
+    "SubstringCollection",
+    "SubstringCompaction",
+    "SubstringInfo",
+    "SubstringTraining",
+    "Vault",
+    "VaultConfig",
+    "VaultStats",
+    "VerifyReport",
+]
 
-_HOMES = {
-    "Conversation": "stowkenfs.vault.conversation",
-    "Message": "stowkenfs.vault.conversation",
-    "SegmentType": "stowkenfs.ids",
-    "StoreResult": "stowkenfs.vault.vault",
-    "Vault": "stowkenfs.vault.vault",
-    "VaultConfig": "stowkenfs.vault.config",
+_MODULES = {
+    "stowkenfs.errors": ("StowkenError",),
+    "stowkenfs.ids": ("SegmentType",),
+    "stowkenfs.vault.collection.report": ("GcReport", "KindCount"),
+    "stowkenfs.vault.compaction.batch": ("CompactOptions",),
+    "stowkenfs.vault.compaction.compactor": ("CompactReport",),
+    "stowkenfs.vault.config": ("VaultConfig",),
+    "stowkenfs.vault.conversation": ("Conversation", "Message"),
+    "stowkenfs.vault.near_clusters": ("NearCluster", "NearMember"),
+    "stowkenfs.vault.registry": ("DictionaryInfo", "SubstringInfo"),
+    "stowkenfs.vault.reindex.report": ("ReindexReport",),
+    "stowkenfs.vault.stats_report": ("VaultStats",),
+    "stowkenfs.vault.training.reports": (
+        "ActivationReport",
+        "DictionaryTrainingReport",
+        "SubstringCollection",
+        "SubstringCompaction",
+        "SubstringTraining",
+    ),
+    "stowkenfs.vault.vault": ("StoreResult", "Vault"),
+    "stowkenfs.vault.verify_report": ("VerifyReport",),
 }
+
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
@@ -31,3 +87,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'stowkenfs' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

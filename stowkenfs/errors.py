@@ -6,6 +6,7 @@ StowkenError
 │   ├── UnknownFormat
 │   ├── IndexDamaged
 │   ├── VaultLocked
+│   ├── VaultNotWritable
 │   └── VaultClosed
 ├── Corrupt               bytes from disk that do not check out
 │   ├── FrameCorrupt
@@ -16,6 +17,7 @@ StowkenError
 ├── InvalidId             a conversation id that could not be a path in the vault
 ├── ConversationNotFound
 ├── NotAConversation
+├── ActivationRefused     a dictionary that would make the vault larger
 ├── TreeError             the rules of files and directories
 │   ├── NotFound
 │   ├── AlreadyExists
@@ -71,8 +73,8 @@ class IndexDamaged(VaultError):
     def __init__(self, path: Path | None, reason: str) -> None:
         super().__init__(
             f"the index {path or '(in memory)'} cannot be used: {reason}; what is stored in the "
-            "packs is untouched: keep a copy of the vault, then put index.db back from a backup "
-            "of the same vault, or rebuild it with a release that has reindex"
+            f"packs is untouched: 'stowkenfs reindex {path.parent if path else 'VAULT'}' makes a "
+            "new index from it"
         )
         self.path = path
         self.reason = reason
@@ -83,6 +85,15 @@ class VaultLocked(VaultError):
         super().__init__(f"the vault {path} is in use by {holder}")
         self.path = path
         self.holder = holder
+
+
+class VaultNotWritable(VaultError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"the vault {path} cannot be written, and its index is not there to read it by; "
+            "copy the vault to where it can be written: the copy's index is made when it is opened"
+        )
+        self.path = path
 
 
 class VaultClosed(VaultError):
@@ -135,6 +146,24 @@ class ConversationNotFound(StowkenError, KeyError):
 
 class NotAConversation(StowkenError):
     """The file exists and its bytes are safe, but they are no conversation."""
+
+
+class ActivationRefused(StowkenError):
+    """A dictionary costs more than it brings. Sizes in bytes."""
+
+    def __init__(
+        self, dictionary_id: str, dictionary_bytes: int, saving: int, frames: int, frames_bytes: int
+    ) -> None:
+        super().__init__(
+            f"dictionary {dictionary_id[:16]} takes {dictionary_bytes} bytes and would make the"
+            f" {frames} stored frames that could use it, {frames_bytes} bytes, about {saving} bytes"
+            " smaller; it can be forced"
+        )
+        self.dictionary_id = dictionary_id
+        self.dictionary_bytes = dictionary_bytes
+        self.estimated_saving = saving
+        self.frames = frames
+        self.frames_bytes = frames_bytes
 
 
 class TreeError(StowkenError):

@@ -26,11 +26,19 @@ from tests.second_reader_dense import (
     read_dense_segments,
     read_ranges,
 )
+from tests.second_reader_frames import (
+    Ids,
+    Registry,
+    read_dictionary,
+    read_frame,
+    read_substring,
+)
 from tests.second_reader_tree import INODES, NAMES, NAMESPACE, Told, Tree
 
 TABLES = Path(__file__).parent.parent / "stowkenfs" / "frames" / "tables"
 TABLE_OF = {1: "cl100k_base.bin", 2: "o200k_base.bin"}
 RECORDS, SEGMENTS, TEMPLATES, CODEBOOKS, KEYS = 1, 2, 3, 5, 6
+SUBSTRINGS, DICTIONARIES = 9, 10
 HEADER = "<4sBBBBQIII"
 
 
@@ -38,7 +46,7 @@ def read_superblock(content: bytes) -> tuple[bytes, int]:
     magic, version, vault_id, created_ns = struct.unpack("<8sI16sQ", content[:36])
     assert magic == b"STOWKEN\n"
     assert content[36:52] == sha256(content[:36])[:16]
-    assert version in (1, 2)
+    assert version in (1, 2, 3)
     return vault_id, created_ns
 
 
@@ -96,24 +104,6 @@ def spellings(vocabulary: int) -> list[bytes]:
     return [table.take(length) for length in lengths]
 
 
-def read_frame(content: bytes) -> tuple[int, list[int]]:
-    """The vocabulary and the ids of a frame."""
-    frame = Bytes(content)
-    kind, vocabulary = frame.take(2)
-    if kind == 2:
-        length = frame.varint()
-        frame = Bytes(unzstd(frame.take(frame.rest), length))
-        assert frame.rest == length
-    else:
-        assert kind == 1
-    if vocabulary == 0:
-        return vocabulary, list(frame.take(frame.rest))
-    ids = []
-    while frame.rest:
-        ids.append(frame.varint())
-    return vocabulary, ids
-
-
 SHORT = {8: "b", 9: "t", 10: "n", 12: "f", 13: "r", 34: '"', 92: "\\"}
 
 
@@ -156,7 +146,8 @@ Segment = bytes | tuple[int, DenseSegment]
 class Packs:
     """All that a list of packs, in the order of their numbers, says.
 
-    Where blocks claim the same number, the one that lies last counts.
+    Where blocks claim the same number, the one that lies last counts. A block whose base or
+    templates no pack has any more is out of use, and left out.
     """
 
     def __init__(self, packs: Iterable[bytes]) -> None:
@@ -164,23 +155,31 @@ class Packs:
         self.segments: dict[int, Segment] = {}
         self.templates: dict[int, bytes] = {}
         self._codebooks: dict[int, bytes] = {}
+        self._substrings: dict[int, bytes] = {}
+        self._dictionaries: dict[int, bytes] = {}
+        self._registry = Registry(
+            Lazy(lambda number: read_dictionary(self._dictionaries[number])),
+            Lazy(lambda number: read_substring(self._substrings[number])),
+            Lazy(self._canonical),
+        )
         self._orders: dict[int, Orders] = {}
         self._spellings: dict[int, list[bytes]] = {}
         found = [block for pack in packs for block in stored_blocks(pack)]
         told: dict[int, Told] = {}
         unpacked = self._unpacked(found)
         # What records refer to, in dense blocks of which templates decide, comes first.
-        for kind in (TEMPLATES, CODEBOOKS, SEGMENTS, RECORDS):
+        for kind in (TEMPLATES, CODEBOOKS, SUBSTRINGS, DICTIONARIES, SEGMENTS, RECORDS):
             for block, payload in zip(found, unpacked, strict=True):
-                if block.kind == kind:
+                if block.kind == kind and payload is not None:
                     self._read(block, Bytes(payload))
         for block, payload in zip(found, unpacked, strict=True):
             if block.kind in (NAMESPACE, INODES, NAMES):
+                assert payload is not None
                 told[block.first] = Told(block.kind, block.count, payload)
         self._tree = Tree(told)
         self.nodes = self._tree.nodes
 
-    def _unpacked(self, blocks: list[Stored]) -> list[bytes]:
+    def _unpacked(self, blocks: list[Stored]) -> list[bytes | None]:
         bases: dict[tuple[int, int], bytes] = {}  # {(kind, number): payload}
         for block in blocks:
             if block.codec != 2 and block.layout == 1:
@@ -188,19 +187,24 @@ class Packs:
                 for number in read_ranges(Bytes(payload), block.first):
                     bases[block.kind, number] = payload
         return [
-            block.payload(bases[block.kind, block.base_number] if block.codec == 2 else None)
+            None
+            if block.codec == 2 and (block.kind, block.base_number) not in bases
+            else block.payload(bases[block.kind, block.base_number] if block.codec == 2 else None)
             for block in blocks
         ]
 
     def _read(self, block: Stored, payload: Bytes) -> None:
         numbers: Iterable[int] = range(block.first, block.first + block.count)
-        if block.layout == 1:
+        if block.layout:
             numbers = read_ranges(payload, block.first)
         rows: Any
         if block.kind == RECORDS:
-            rows = (read_records if block.layout == 0 else self._dense_records)(
-                payload, block.count
-            )
+            try:
+                rows = (self._dense_records if block.layout == 1 else read_records)(
+                    payload, block.count
+                )
+            except KeyError:  # a template
+                return
             self.records.update(zip(numbers, rows, strict=True))
         elif block.kind == SEGMENTS and block.layout == 1:
             codebook, dense = read_dense_segments(payload, block.count)
@@ -208,6 +212,9 @@ class Packs:
         elif block.kind == SEGMENTS:
             sizes, _keys = payload.column(block.count), payload.keys(block.count)
             self.segments.update(zip(numbers, map(payload.take, sizes), strict=True))
+        elif block.kind in (SUBSTRINGS, DICTIONARIES):
+            shelf = self._substrings if block.kind == SUBSTRINGS else self._dictionaries
+            shelf.update(zip(numbers, read_registry(payload, block), strict=True))
         else:
             shelf = self.templates if block.kind == TEMPLATES else self._codebooks
             sizes = payload.column(block.count)
@@ -224,11 +231,16 @@ class Packs:
         """Vocabulary and ids."""
         segment = self.segments[number]
         if isinstance(segment, bytes):
-            return read_frame(segment)
+            return read_frame(segment, self._registry)
         codebook, dense = segment
         if codebook and codebook not in self._orders:
             self._orders[codebook] = read_codebook(self._codebooks[codebook - 1])[2]
         return dense[0], ids_of(dense, self._orders.get(codebook, {}))
+
+    def _canonical(self, number: int) -> Ids:
+        segment = self.segments[number]
+        assert not isinstance(segment, bytes) or segment[0] != 4
+        return self.segment(number)
 
     def text(self, number: int) -> bytes:
         vocabulary, ids = self.segment(number)
@@ -257,6 +269,32 @@ class Packs:
     def tree(self) -> dict[str, int]:
         """``{path: inode number}`` of all names; surrogates stand for what is no UTF-8."""
         return self._tree.paths()
+
+
+def read_registry(payload: Bytes, block: Stored) -> Iterator[bytes]:
+    """The substrings or dictionaries of a block, without what their training found."""
+    payload.varint()  # when they were made
+    for size in payload.column(block.count):
+        entry = Bytes(payload.take(size))
+        for _ in range(1 if block.kind == SUBSTRINGS else 2):
+            entry.varint()
+        yield entry.take(entry.rest)
+
+
+class Lazy(Mapping[int, Any]):
+    """Things by number, made when they are asked for."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self._make = make
+
+    def __getitem__(self, number: int) -> Any:
+        return self._make(number)
+
+    def __iter__(self) -> Iterator[int]:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
 
 def read_records(payload: Bytes, count: int) -> list[tuple[int, bytes, Body]]:

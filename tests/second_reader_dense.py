@@ -47,6 +47,12 @@ def read_codebook(content: bytes) -> tuple[int, int, Orders]:
     """Both bases plus one, and the order of ids of each vocabulary."""
     entry = Bytes(content)
     segments_base, records_base = entry.varint(), entry.varint()
+    orders = read_orders(entry)
+    assert entry.rest == 0
+    return segments_base, records_base, orders
+
+
+def read_orders(entry: Bytes) -> Orders:
     orders: Orders = {}
     for _ in range(entry.varint()):
         vocabulary, length = entry.varint(), entry.varint()
@@ -59,8 +65,7 @@ def read_codebook(content: bytes) -> tuple[int, int, Orders]:
                     order.append(order[-1] + entry.varint() + 1)
         assert len(set(order)) == len(order) == length
         orders[vocabulary] = order
-    assert entry.rest == 0
-    return segments_base, records_base, orders
+    return orders
 
 
 DenseSegment = tuple[int, int, bytes]

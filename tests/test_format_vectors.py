@@ -17,6 +17,8 @@ from stowkenfs import errors
 from stowkenfs.documents.body import BodyValue, References, decode_body, encode_body, render_body
 from stowkenfs.documents.values import Style
 from stowkenfs.frames.address import segment_hash, segment_key
+from stowkenfs.frames.dictionary import Dictionary
+from stowkenfs.frames.substrings import decode_substring, encode_substring
 from stowkenfs.frames.token_table import NAMES, parse_table, render_table, token_table
 from stowkenfs.ids import InodeNo, PackNo, SegmentNo, SegmentType, Vocabulary
 from stowkenfs.index.catalogue import Extent
@@ -37,7 +39,7 @@ from stowkenfs.store.block import (
 )
 from stowkenfs.varint import append_varint, read_varint, unzigzag, zigzag
 from stowkenfs.vault.conversation import Conversation, parse_conversation, render_conversation
-from stowkenfs.vault.drafts import draft_path, parse_draft_name
+from stowkenfs.vault.draft_files import draft_path, parse_draft_name
 from stowkenfs.vault.namespace import (
     Checkpoint,
     Statement,
@@ -54,9 +56,10 @@ from stowkenfs.vault.payloads import (
     encode_segments,
     encode_templates,
 )
+from stowkenfs.vault.registry_blocks import SubstringEntry, decode_registry, encode_registry
 from stowkenfs.vault.spools import Spools
 from stowkenfs.vault.superblock import Superblock
-from tests import second_reader
+from tests import second_reader, second_reader_frames
 from tests.format_vectors import TINY_BLOCKS, VECTORS, Vector, content_of, vectors
 from tests.second_reader_bytes import Bytes
 
@@ -79,7 +82,7 @@ def test_the_document_shows_each_structure():
     shown = {name.partition("/")[0] for name, _ in EXAMPLES}
     assert shown == {
         "superblock", "block", "payload", "body", "namespace", "frames", "token-table", "tiny",
-        "codebook", "dense", "frozen", "keys",
+        "codebook", "dense", "frozen", "keys", "dictionary", "substring",
     }  # fmt: skip
     assert len({name for name, _ in EXAMPLES}) == len(EXAMPLES)
 
@@ -200,6 +203,14 @@ def test_payload(vector):
             for at, key in enumerate(segments.keys)
         ]
         encoded = encode_segments([(i["key"], bytes.fromhex(i["frame"])) for i in items])
+    elif vector["kind"] == "SUBSTRINGS":
+        registry = decode_registry(content, count)
+        entries = [SubstringEntry.decode(registry.entry(at)) for at in range(count)]
+        found = [
+            {"occurrences": one.occurrences, "substring": one.substring.hex()} for one in entries
+        ]
+        encoded = encode_registry(vector["created_ns"], [one.encode() for one in entries])
+        assert registry.created_ns == vector["created_ns"]
     else:
         templates = decode_templates(content, count).templates
         found = [templates[at].hex() for at in range(count)]
@@ -387,8 +398,47 @@ def test_canonical_rendering_of_a_conversation(vector):
     assert second_reader.render_conversation(fields) == file
 
 
+@vectors("dictionary")
+def test_dictionary(vector):
+    dictionary = Dictionary.decode(content_of(vector))
+    read = second_reader_frames.read_dictionary(content_of(vector))
+    assert dictionary.sample_count == read.sample_count == vector["sample_count"]
+    assert dictionary.trained.hex() == read.trained.hex() == vector["trained"]
+    orders = {Vocabulary[name]: order for name, order in vector["orders"].items()}
+    assert {v: order.tolist() for v, order in dictionary.codebook.orders.items()} == orders
+    assert read.orders == orders
+    made = Dictionary(dictionary.codebook, dictionary.trained, dictionary.sample_count)
+    again = Dictionary.decode(made.encode())
+    assert again.codebook.encode() == dictionary.codebook.encode()
+    assert again.trained == dictionary.trained
+
+
+@vectors("substring")
+def test_substring(vector):
+    vocabulary, ids = Vocabulary[vector["vocabulary"]], vector["ids"]
+    assert encode_substring(vocabulary, np.array(ids, np.uint32)) == content_of(vector)
+    substring = decode_substring(content_of(vector))
+    assert (substring.vocabulary, substring.tokens.tolist()) == (vocabulary, ids)
+    assert second_reader_frames.read_substring(content_of(vector)) == (vocabulary, ids)
+
+
 @vectors("frames")
 def test_the_second_reader_reads_frames(vector):
-    vocabulary, ids = second_reader.read_frame(bytes.fromhex(vector["frame"]))
+    registry = second_reader_frames.Registry(
+        dictionaries={
+            int(no): second_reader_frames.read_dictionary(content_of(VECTORS[f"dictionary/{name}"]))
+            for no, name in vector.get("dictionaries", {}).items()
+        },
+        substrings=ids_by_number(vector.get("substrings", {})),
+        canonicals=ids_by_number(vector.get("canonicals", {})),
+    )
+    frame = bytes.fromhex(vector["frame"])
+    vocabulary, ids = second_reader_frames.read_frame(frame, registry)
     assert vocabulary == Vocabulary[vector["vocabulary"]]
     assert ids == vector["ids"]
+
+
+def ids_by_number(segments: dict[str, Vector]) -> dict[int, second_reader_frames.Ids]:
+    return {
+        int(no): (int(Vocabulary[one["vocabulary"]]), one["ids"]) for no, one in segments.items()
+    }

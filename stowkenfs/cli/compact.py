@@ -1,37 +1,40 @@
 """``stowkenfs compact``."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from stowkenfs.cli.jobs import run_in_mount
-from stowkenfs.cli.targets import MountTarget, VaultTarget, find_target
-from stowkenfs.cli.terminal import Show, shown_progress
-
-if TYPE_CHECKING:
-    from stowkenfs.control.compaction import Compaction
+from stowkenfs.cli.jobs import json_option, run_job, target_argument
 
 
 @click.command("compact", short_help="Rewrite what is stored so that it takes less room.")
-@click.argument("target", metavar="VAULT|MOUNTPOINT", type=click.Path(path_type=Path))
+@target_argument
 @click.option(
     "--level",
     type=click.IntRange(1, 22),
     help="Effort of the compressor, a zstd level; more is slower and smaller.  [default: 19]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(target: Path, level: int | None, as_json: bool) -> int:
+@click.option(
+    "--what",
+    type=click.Choice(["substrings"]),
+    help="Only this: let segments refer to the registered substrings.",
+)
+@json_option
+def command(target: Path, level: int | None, what: str | None, as_json: bool) -> int:
     """Rewrite what was stored since the last time so that it takes less room.
 
     Touches the packs and the index of the vault; the content of files stays the same. A mounted
     vault is compacted by its mount, and files can be read and written meanwhile. Ctrl-C stops
     it: what was done until then is kept, and the next run goes on from there.
 
+    With --what substrings only the frames of segments are rewritten that become smaller by
+    referring to what `stowkenfs train substrings` registered. Nothing is kept of it that makes
+    the vault larger.
+
     \b
     Example:
       stowkenfs compact my-vault
+      stowkenfs compact my-vault --what substrings
 
     \b
     EXIT STATUS
@@ -41,37 +44,11 @@ def command(target: Path, level: int | None, as_json: bool) -> int:
       3  the vault is locked by a process that has not mounted it, or its mount runs another job
       4  the vault is damaged and cannot be opened
     """
-    from stowkenfs.cli.failures import ExitCode
+    from stowkenfs.control.compaction import COMPACT
+    from stowkenfs.control.training import COMPACT_SUBSTRINGS
 
-    found = find_target(target)
-    try:
-        with shown_progress("compact", quiet=as_json) as show:
-            if isinstance(found, MountTarget):
-                words = "1" if level is None else f"level={level}"
-                text, report = run_in_mount(found, "compact", show, words)
-            else:
-                text, report = _directly(found, level, show)
-    except click.Abort:
-        click.echo(
-            "stowkenfs: what was compacted until now is kept; the next run goes on from there",
-            err=True,
-        )
-        raise
-    click.echo(json.dumps(report, indent=2) if as_json else text, nl=as_json)
-    return ExitCode.OK if report["clean"] else ExitCode.FAILED
-
-
-def _directly(target: VaultTarget, level: int | None, show: Show) -> tuple[str, dict[str, Any]]:
-    from stowkenfs.cli.running import run
-    from stowkenfs.control.compaction import format_compaction
-
-    done = run(_compact, target.directory, level, show)
-    return format_compaction(done), done.to_dict()
-
-
-async def _compact(directory: Path, level: int | None, show: Show) -> "Compaction":
-    from stowkenfs.control.compaction import compact_vault
-    from stowkenfs.vault.vault import Vault
-
-    async with Vault.open(directory) as vault:
-        return await compact_vault(vault, level, lambda done, total: show(done, total, ""))
+    if what is None:
+        return run_job(target, COMPACT, {"level": level}, as_json=as_json)
+    if level is not None:
+        raise click.UsageError("--level does not go with --what")
+    return run_job(target, COMPACT_SUBSTRINGS, {}, as_json=as_json)

@@ -16,6 +16,7 @@ from stowkenfs.errors import (
     SuperblockCorrupt,
     UnknownFormat,
     VaultLocked,
+    VaultNotWritable,
 )
 
 
@@ -45,7 +46,15 @@ _CODES: dict[type[Exception], ExitCode] = {
     SuperblockCorrupt: ExitCode.UNUSABLE,
     IndexDamaged: ExitCode.UNUSABLE,
     UnknownFormat: ExitCode.UNUSABLE,
+    VaultNotWritable: ExitCode.UNUSABLE,
 }
+
+
+_ADVICE = {
+    errno.ENOSPC: ": nothing is lost; make room on that disk, then 'stowkenfs gc' gives back what "
+    "deleted files took in the vault",
+}
+"""What to do, behind what the system says."""
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
@@ -65,7 +74,7 @@ def sentence_of(error: BaseException) -> str:
     error = _cause(error)
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        text = where + error.strerror
+        text = where + error.strerror + _ADVICE.get(error.errno or 0, "")
     elif isinstance(error, StowkenError | OSError):
         text = str(error)
     else:

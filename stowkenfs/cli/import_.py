@@ -14,7 +14,7 @@ import click
 from stowkenfs.cli.terminal import Show, shown_progress
 
 if TYPE_CHECKING:
-    from stowkenfs.vault.stats import VaultStats
+    from stowkenfs.vault.stats_report import VaultStats
     from stowkenfs.vault.transfer import TransferReport
 
 CACHE_BYTES = 32 << 20

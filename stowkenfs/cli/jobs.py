@@ -1,95 +1,147 @@
-"""Having a mount run a job, and watching it."""
+"""Jobs of a vault, through its mount if it has one: what all commands of that kind share."""
 
-import errno
-import re
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from stowkenfs.cli.failures import CommandFailed
-from stowkenfs.cli.targets import MountTarget
-from stowkenfs.cli.terminal import Show
-from stowkenfs.errors import JobRunning
+from stowkenfs.cli.targets import MountTarget, VaultTarget, find_target
+from stowkenfs.cli.terminal import Show, shown_progress
 
-POLL_SECONDS = 0.5
-MEBI = 1 << 20
+if TYPE_CHECKING:
+    from stowkenfs.control.kinds import AnyKind, Outcome
+    from stowkenfs.control.kinds import Report as Listed
+    from stowkenfs.vault.vault import Vault
 
-_BUSY = "the mount runs another job; see .stowken/jobs in it"
+target_argument = click.argument(
+    "target", metavar="VAULT|MOUNTPOINT", type=click.Path(path_type=Path)
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+Asked = Mapping[str, str | int | float | bool | None]
+"""Options by the names of the job's words; None and False are as good as nothing."""
 
 
-def run_in_mount(
-    target: MountTarget, name: str, show: Show, words: str = "1"
-) -> tuple[str, dict[str, Any]]:
-    """The report of the job ``name``, for people and for programs.
+Rebuild = Callable[[Path, Callable[[int, int], None]], Awaitable[Any]]
+"""Work on a vault that is not open: on its directory, with what to tell of the progress."""
 
-    Its control file is written, which returns when the job is done; meanwhile ``show`` is
-    told how far it is. SIGINT and SIGTERM stop the job; then Abort is raised.
-    Raises JobRunning, OSError, and CommandFailed if somebody else stopped it. A report of
-    damage is no error here.
+
+def run_job(
+    target: Path,
+    kind: "AnyKind",
+    asked: Asked,
+    *,
+    as_json: bool,
+    closed: Rebuild | None = None,
+) -> int:
+    """Run a job, show how it goes and went, and return the exit code.
+
+    A vault that is not mounted is opened for it, or given to ``closed`` as it is.
+    Raises Abort when it was interrupted, after saying what that leaves; BadRequest.
     """
-    if not target.text("jobs").startswith("running: none\n"):
-        # The kernel would let a second writer of the same control file wait.
-        raise JobRunning(_BUSY)
-    failures: list[OSError] = []
+    from stowkenfs.cli.failures import ExitCode
+    from stowkenfs.control.words import parse_words
 
-    def act() -> None:
-        try:
-            target.act(name, words)
-        except OSError as error:
-            failures.append(error)
-
-    job = threading.Thread(target=act, daemon=True)
-    with _terminated_as_interrupted():
-        try:
-            job.start()
-            _watch(target, name, job, show)
-        except KeyboardInterrupt:
-            if not failures:
-                with suppress(OSError):  # it may be over already
-                    target.act("jobs", "cancel")
-            job.join()
-            raise click.Abort from None
-    for error in failures:
-        if error.errno == errno.EBUSY:
-            raise JobRunning(_BUSY)
-        if error.errno == errno.ECANCELED:
-            raise CommandFailed(f"{name} was cancelled through .stowken/jobs")
-        if error.errno != errno.EIO:
-            raise error
-    # EIO is the answer when damage was found: then the report says more.
-    report = target.json(f"{name}.json")
-    if report is None or (failures and report["clean"]):
-        raise failures[0] if failures else OSError(errno.EIO, "the mount gave no report")
-    return target.text(name), report
-
-
-def _watch(target: MountTarget, name: str, job: threading.Thread, show: Show) -> None:
-    """Tell ``show`` of the progress until the job is over."""
-    line = re.compile(rf"^{name}: .*\(([0-9.]+) of ([0-9.]+) MiB\)", re.MULTILINE)
-    while job.is_alive():
-        job.join(POLL_SECONDS)
-        if not job.is_alive():
-            break
-        told = target.text("progress").rpartition(f"{name}: started\n")[2]
-        for found in line.findall(told)[-1:]:
-            done, total = (int(float(number) * MEBI) for number in found)
-            show(done, total, "")
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """While inside, SIGTERM ends the work as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    words = _words(kind, asked)
+    values = parse_words(words, kind.words)  # before anything is opened
+    found = find_target(target)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with shown_progress(kind.title, quiet=as_json) as show:
+            if isinstance(found, MountTarget):
+                from stowkenfs.cli.in_mount import run_in_mount
+
+                which = f"what={kind.what} " if kind.what is not None else ""
+                text, outcome = run_in_mount(found, kind, (which + words).strip() or "1", show)
+            else:
+                done = _directly(found, kind, values, show, closed)
+                text, outcome = done.text(), done.to_dict()
+    except click.Abort:
+        click.echo(f"stowkenfs: {kind.left[0].lower()}{kind.left[1:]}", err=True)
+        raise
+    click.echo(json.dumps(outcome, indent=2) if as_json else text, nl=as_json)
+    return ExitCode.OK if outcome["clean"] else ExitCode.FAILED
+
+
+def _words(kind: "AnyKind", asked: Asked) -> str:
+    """As a control file is written."""
+    words = []
+    for word in kind.words:
+        value = asked.get(word.name)
+        if value is not None and value is not False:
+            text = "yes" if value is True else str(value)
+            words.append(text if word.bare else f"{word.name}={text}")
+    return " ".join(words)
+
+
+def _directly(
+    target: VaultTarget,
+    kind: "AnyKind",
+    values: Mapping[str, Any],
+    show: Show,
+    closed: Rebuild | None,
+) -> "Outcome[Any]":
+    from stowkenfs.cli.running import run
+
+    def progress(done: int, total: int) -> None:
+        show(done, total, "")
+
+    if closed is not None:
+        return run(_run_closed, target.directory, kind, closed, progress)
+    return run(_run_open, target.directory, kind, values, progress)
+
+
+async def _run_open(
+    directory: Path,
+    kind: "AnyKind",
+    values: Mapping[str, Any],
+    progress: Callable[[int, int], None],
+) -> "Outcome[Any]":
+    from stowkenfs.control.kinds import carry_out
+    from stowkenfs.vault.vault import Vault
+
+    async with Vault.open(directory) as vault:
+        return await carry_out(vault, kind, values, progress)
+
+
+async def _run_closed(
+    directory: Path, kind: "AnyKind", work: Rebuild, progress: Callable[[int, int], None]
+) -> "Outcome[Any]":
+    from stowkenfs.control.kinds import Outcome
+
+    began = time.monotonic()
+    report = await work(directory, progress)
+    return Outcome(kind, report, time.monotonic() - began)
+
+
+def show_list(
+    target: Path,
+    name: str,
+    listed: "Callable[[Vault], Sequence[Listed]]",
+    text: Callable[[Sequence[Mapping[str, Any]]], str],
+    *,
+    as_json: bool,
+) -> int:
+    """Show the list ``name`` of the registry: what the mount says, or ``listed(vault)``."""
+    from stowkenfs.control.listed import as_json as for_programs
+
+    found = find_target(target)
+    if isinstance(found, MountTarget):
+        rows = found.json(f"{name}.json")[name]
+    else:
+        from stowkenfs.cli.running import run
+
+        rows = run(_listed, found.directory, listed)
+    click.echo(for_programs({name: rows}) if as_json else text(rows), nl=False)
+    return 0
+
+
+async def _listed(
+    directory: Path, listed: "Callable[[Vault], Sequence[Listed]]"
+) -> list[dict[str, Any]]:
+    from stowkenfs.vault.vault import Vault
+
+    async with Vault.open(directory) as vault:
+        return [one.to_dict() for one in listed(vault)]

@@ -20,9 +20,15 @@ def log_to_stderr(*, with_time: bool) -> None:
 
 
 def redirect_stderr(directory: Path) -> None:
-    """Append stderr to the log of the vault in ``directory`` from now on."""
+    """Append stderr to the log of the vault in ``directory`` from now on.
+
+    Where that cannot be written, it goes on to where it goes.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(directory / LOG_NAME, flags, 0o600)
+    try:
+        fd = os.open(directory / LOG_NAME, flags, 0o600)
+    except OSError:
+        return
     sys.stderr.flush()
     os.dup2(fd, 2)
     os.close(fd)

@@ -12,6 +12,12 @@ COMMANDS = {
     "umount": "umount",
     "stats": "stats",
     "compact": "compact",
+    "train": "train",
+    "dictionaries": "dictionaries",
+    "substrings": "substrings",
+    "near-duplicates": "near_duplicates",
+    "gc": "gc",
+    "reindex": "reindex",
     "verify": "verify",
     "import": "import_",
     "export": "export",
@@ -76,7 +82,7 @@ def group() -> None:
     \b
     EXIT STATUS
       0  all is well
-      1  it failed; for verify and compact: damage was found
+      1  it failed, or damage was found
       2  wrong usage
       3  the vault is locked by another process, or the mount point is busy
       4  the vault is damaged and cannot be opened

@@ -17,8 +17,9 @@ import click
     multiple=True,
     help="allow_other, allow_root, ro, noatime, sync and such for the kernel; "
     "control=visible lists .stowken; writeback is faster, and loses what the kernel holds if "
-    "the daemon dies; workers=N processes encode; seal_after=SECONDS. Words that only fstab "
-    "or systemd need are accepted.",
+    "the daemon dies; workers=N processes encode; seal_after=SECONDS; near_dedup=0.85 stores what "
+    "is so similar to something stored as the difference. Words that only fstab or systemd need "
+    "are accepted.",
 )
 def command(vault: Path, mountpoint: Path, foreground: bool, options: tuple[str, ...]) -> None:
     """Show VAULT as files at MOUNTPOINT, and return when they are there.
@@ -56,8 +57,17 @@ def command(vault: Path, mountpoint: Path, foreground: bool, options: tuple[str,
         return
     from stowkenfs.cli.daemon import start
 
+    _say_if_it_takes_long(vault)
     start(work, lambda: redirect_stderr(vault))
     _check_mounted(mountpoint)
+
+
+def _say_if_it_takes_long(vault: Path) -> None:
+    """The daemon's own lines come when it is ready."""
+    from stowkenfs.vault.reindex.rebuild import needs_rebuilding
+
+    if (vault / "superblock").exists() and needs_rebuilding(vault):
+        click.echo(f"the index of {vault} is not there: it is rebuilt from the packs", err=True)
 
 
 def _serve(vault: Path, mountpoint: Path, options_text: str, ready: Callable[[], None]) -> None:

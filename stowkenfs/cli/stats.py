@@ -1,16 +1,19 @@
 """``stowkenfs stats``."""
 
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from stowkenfs.cli.terminal import page_look
 
 if TYPE_CHECKING:
-    from stowkenfs.vault.stats import VaultStats
-    from stowkenfs.vault.where import Where
+    from stowkenfs.vault.stats_report import VaultStats
+    from stowkenfs.vault.where_report import Where
+
+T = TypeVar("T")
 
 
 @click.command("stats", short_help="What is stored, and how many bytes it takes.")
@@ -31,7 +34,7 @@ def command(target: Path, where: bool, as_json: bool) -> None:
       keys       short hashes of all that is stored, to find what comes twice
       inodes     sizes, times, owners and modes of files
       names      names of files and folders
-      registry   codebooks that texts share
+      registry   what texts refer to: codebooks, substrings, dictionaries
       index      the database that finds all this, and the newest of it
       drafts     what was written and is not encoded yet
       slack      unused ends of disk blocks, and what nothing refers to any more
@@ -61,31 +64,29 @@ def command(target: Path, where: bool, as_json: bool) -> None:
 
 
 def _show_stats(target: Path, as_json: bool) -> None:
-    from stowkenfs.cli.running import run
     from stowkenfs.cli.targets import MountTarget, find_target
     from stowkenfs.control.where import format_stats_page
-    from stowkenfs.vault.stats import VaultStats
+    from stowkenfs.vault.stats_report import VaultStats
 
     found = find_target(target)
     stats = (
         VaultStats.from_dict(found.json("stats.json"))
         if isinstance(found, MountTarget)
-        else run(_stats, found.directory)
+        else _run(_stats, found.directory)
     )
     _show(stats.to_dict(), format_stats_page(stats, page_look()), as_json)
 
 
 def _show_where(target: Path, as_json: bool) -> None:
-    from stowkenfs.cli.running import run
     from stowkenfs.cli.targets import MountTarget, find_target
     from stowkenfs.control.where import format_where
-    from stowkenfs.vault.where import Where
+    from stowkenfs.vault.where_report import Where
 
     found = find_target(target)
     where = (
         Where.from_dict(found.json("where.json"))
         if isinstance(found, MountTarget)
-        else run(_where, found.directory)
+        else _run(_where, found.directory)
     )
     _show(where.to_dict(), format_where(where, page_look()), as_json)
 
@@ -93,6 +94,12 @@ def _show_where(target: Path, as_json: bool) -> None:
 def _show(numbers: dict[str, Any], text: str, as_json: bool) -> None:
     # Colours were decided on already, by NO_COLOR as well.
     click.echo(json.dumps(numbers, indent=2) if as_json else text, nl=as_json, color=True)
+
+
+def _run(work: Callable[[Path], Awaitable[T]], directory: Path) -> T:
+    from stowkenfs.cli.running import run  # not for a mount, which is asked at once
+
+    return run(work, directory)
 
 
 async def _stats(directory: Path) -> "VaultStats":

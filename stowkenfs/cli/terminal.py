@@ -47,28 +47,25 @@ def shown_progress(title: str, *, quiet: bool) -> Iterator[Show]:
 @contextmanager
 def _bar(title: str) -> Iterator[Show]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from stowkenfs.control.format import format_size
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[what]}"),
+        TextColumn("{task.fields[what]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=None, what="")
+        task = progress.add_task(title, total=None, figures="", what="")
 
         def show(done: int, total: int | None, what: str) -> None:
-            progress.update(task, completed=done, total=total, what=what)
+            speed = progress.tasks[task].speed
+            figures = format_size(done) + (f" of {format_size(total)}" if total else "")
+            figures += f", {format_size(round(speed))}/s" if speed else ""
+            progress.update(task, completed=done, total=total, figures=figures, what=what)
 
         yield show
 

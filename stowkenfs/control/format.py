@@ -1,11 +1,14 @@
 """Reports as plain text: what control files show and commands print. Pure functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from stowkenfs.vault.stats import VaultStats
-from stowkenfs.vault.verify import VerifyReport
+if TYPE_CHECKING:
+    from stowkenfs.vault.stats_report import VaultStats
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+PROBLEMS_SHOWN = 100
 
 FRAME_KINDS = {
     "0x01": "varint",
@@ -34,7 +37,7 @@ def format_count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
-def format_stats(stats: VaultStats) -> str:
+def format_stats(stats: "VaultStats") -> str:
     """The totals of a vault as an aligned table."""
     rows = [
         ("files", f"{stats.documents:,}", ""),
@@ -60,31 +63,15 @@ def format_stats(stats: VaultStats) -> str:
             continue
         name = f"  frames {kind}" + (f" ({FRAME_KINDS[kind]})" if kind in FRAME_KINDS else "")
         rows.append((name, f"{totals['frames']:,}", format_size(totals["bytes"])))
-    return _aligned(rows)
+    return aligned(rows)
 
 
-def format_verify(report: VerifyReport) -> str:
-    """What a verification found; the last line is the verdict."""
-    lines = [
-        f"checked {format_count(report.blocks, 'block')}, "
-        f"{format_count(report.records, 'record')}, "
-        f"{format_count(report.segments, 'segment')}: {format_size(report.stored_bytes)}",
-        *(f"damaged: {problem}" for problem in report.problems),
-        *(
-            f"cannot be read: {printable(damaged.path)}, bytes {damaged.start} to {damaged.end}"
-            for damaged in report.files
-        ),
-    ]
-    if report.omitted:
-        lines.append(f"and {format_count(report.omitted, 'line')} more")
-    if report.clean:
-        lines.append("all is well")
-    else:
-        files = len({damaged.path for damaged in report.files})
-        lines.append(
-            f"{format_count(len(report.problems), 'problem')} found, "
-            f"{format_count(files, 'file')} damaged"
-        )
+def format_problems(problems: Sequence[str]) -> str:
+    """A line for each different problem, as many as people read; JSON has all."""
+    different = list(dict.fromkeys(map(printable, problems)))
+    lines = [f"problem: {problem}" for problem in different[:PROBLEMS_SHOWN]]
+    if len(different) > PROBLEMS_SHOWN:
+        lines.append(f"and {format_count(len(different) - PROBLEMS_SHOWN, 'problem')} more")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -96,7 +83,8 @@ def printable(name: str) -> str:
     )
 
 
-def _aligned(rows: Iterable[tuple[str, str, str]]) -> str:
+def aligned(rows: Iterable[tuple[str, str, str]]) -> str:
+    """A line for each row: a label, a value, a detail."""
     rows = list(rows)
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "".join(

@@ -2,13 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
 
 from stowkenfs.control.nodes import ControlFile, Rendered, RenderedLive
+from stowkenfs.control.words import text_of
 from stowkenfs.errors import BadRequest, JobCancelled, JobRunning
 
 T = TypeVar("T")
@@ -69,8 +70,7 @@ class Jobs:
 
     async def run(self, name: str, job: Callable[[Callable[[int, int], None]], Awaitable[T]]) -> T:
         """The result of ``job(progress)``. Raises JobRunning while another runs, JobCancelled."""
-        if self._now is not None:
-            raise JobRunning(f"{self._now.name} is running; see .stowken/progress")
+        self.check_idle()
         scope = anyio.CancelScope()
         now = self._now = _Running(name, scope, anyio.Event(), time.time(), time.monotonic())
         self._say(f"{name}: started")
@@ -90,6 +90,14 @@ class Jobs:
             self._say(f"{name}: {after}" + (f": {why}" if why else ""))
             self._past.appendleft(f"past: {name}, since {_clock(now.since)}, {after}")
         raise JobCancelled(f"{name} was cancelled")
+
+    def check_idle(self) -> None:
+        """Raise JobRunning while a job runs."""
+        if self._now is not None:
+            raise JobRunning(
+                f"{self._now.name} is running; .stowken/progress shows how far it is, and "
+                "'echo cancel > .stowken/jobs' stops it"
+            )
 
     def stop(self) -> None:
         """Tell the running job to end, if there is one."""
@@ -133,7 +141,6 @@ class JobsFile(ControlFile):
     """``jobs``: the running job and past ones; writing ``cancel`` stops the running one."""
 
     writable = True
-    verbs = frozenset({"cancel"})
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
@@ -145,7 +152,7 @@ class JobsFile(ControlFile):
         refused = f"the last request was refused: {self.refusal}\n" if self.refusal else ""
         return self._jobs.list() + refused
 
-    async def act(self, words: Mapping[str, str]) -> None:
-        if "cancel" not in words:
+    async def act(self, written: bytes) -> None:
+        if text_of(written) != "cancel":
             raise BadRequest("write cancel to stop the running job")
         await self._jobs.cancel()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from stowkenfs.errors import BadRequest, NotPermitted
+from stowkenfs.errors import NotPermitted
 
 
 class Rendered(Protocol):
@@ -77,20 +77,20 @@ class ControlFile(ABC):
     """A file of which reading shows something and writing, if ``writable``, does something."""
 
     writable = False
-    words: frozenset[str] = frozenset()
-    """Names of the ``key=value`` words that ``act`` knows."""
-
-    verbs: frozenset[str] = frozenset()
-    """Words without a value that it knows."""
 
     refusal: str | None = None
-    """Why the last thing written was refused, for ``render`` to show; None when it was not."""
+    """Why the last request was refused, for ``render`` to show; None when it was not."""
 
     @abstractmethod
     async def render(self) -> Rendered:
         """The content now."""
 
-    async def act(self, words: Mapping[str, str]) -> None:
+    def check_writable(self) -> None:
+        """Raise NotPermitted or JobError for what cannot be written at the moment."""
+        if not self.writable:
+            raise NotPermitted("this control file is only to be read")
+
+    async def act(self, written: bytes) -> None:
         """Do what was asked, and return when it is done. Raises JobError."""
         raise NotPermitted("this control file is only to be read")
 
@@ -149,26 +149,3 @@ class StaticDirectory(ControlDirectory):
     async def names(self) -> AsyncIterator[tuple[bytes, Node]]:
         for entry in self._nodes.items():
             yield entry
-
-
-def parse_words(
-    written: bytes, known: frozenset[str], verbs: frozenset[str] = frozenset()
-) -> dict[str, str]:
-    """``key=value`` words, and ``verbs``, whose value is empty. Raises BadRequest.
-
-    ``1`` or nothing means the defaults.
-    """
-    try:
-        text = written.decode().strip()
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"not UTF-8 text: {error}") from error
-    if text in ("", "1"):
-        return {}
-    words: dict[str, str] = {}
-    for word in text.split():
-        name, equals, value = word.partition("=")
-        if not (name in known if equals else name in verbs):
-            choices = sorted(verbs) or ["1", *(f"{name}=…" for name in sorted(known))]
-            raise BadRequest(f"unknown word {word!r}; write {' or '.join(choices)}")
-        words[name] = value
-    return words

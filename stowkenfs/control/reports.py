@@ -1,22 +1,19 @@
-"""Control files that report on the vault: stats, where, verify, status."""
+"""Control files that report on the vault: stats, where, status."""
 
 import json
 import os
 import resource
 import time
-from collections.abc import Mapping
 
 import anyio
 
 from stowkenfs.control.bars import Look
-from stowkenfs.control.format import format_verify
 from stowkenfs.control.jobs import Jobs
 from stowkenfs.control.nodes import ControlFile, Rendered, RenderedBytes
 from stowkenfs.control.where import format_stats_page, format_where
-from stowkenfs.errors import DamageFound
 from stowkenfs.vault.vault import Vault
-from stowkenfs.vault.verify import VerifyReport
-from stowkenfs.vault.where import Where, where_of
+from stowkenfs.vault.where import where_of
+from stowkenfs.vault.where_report import Where
 
 PAGE = Look()
 """Of control files, which do not know who reads them."""
@@ -73,46 +70,6 @@ class WhereFile(ControlFile):
         if self._as_json:
             return RenderedBytes(json.dumps(where.to_dict(), indent=2).encode() + b"\n")
         return RenderedBytes(format_where(where, PAGE).encode("utf-8", "backslashreplace"))
-
-
-class Verification:
-    """The last report of ``verify``, which both of its files show."""
-
-    def __init__(self, vault: Vault, jobs: Jobs) -> None:
-        self._vault = vault
-        self._jobs = jobs
-        self.report: VerifyReport | None = None
-
-    async def run(self) -> None:
-        """Verify the vault. Raises DamageFound or JobRunning."""
-        self.report = await self._jobs.run("verify", self._vault.verify)
-        if not self.report.clean:
-            raise DamageFound("verify found damage; the report names it")
-
-
-class VerifyFile(ControlFile):
-    """``verify`` and ``verify.json``: writing runs it, reading shows the last report."""
-
-    writable = True
-
-    def __init__(self, verification: Verification, *, as_json: bool) -> None:
-        self._verification = verification
-        self._as_json = as_json
-
-    async def render(self) -> Rendered:
-        report = self._verification.report
-        if self._as_json:
-            text = json.dumps(report.to_dict() if report else None, indent=2) + "\n"
-        elif report is None:
-            text = "not run since the vault was mounted; echo 1 > verify runs it\n"
-        else:
-            text = format_verify(report)
-        if self.refusal is not None and not self._as_json:
-            text += f"the last request was refused: {self.refusal}\n"
-        return RenderedBytes(text.encode("utf-8", "backslashreplace"))
-
-    async def act(self, words: Mapping[str, str]) -> None:
-        await self._verification.run()
 
 
 class Status:

@@ -1,16 +1,26 @@
 """The tree under ``.stowken/``."""
 
-from stowkenfs.control.compaction import CompactFile, Compacting
+from stowkenfs.control.alike import NEAR_DUPLICATES
+from stowkenfs.control.collection import GC
+from stowkenfs.control.compaction import COMPACT
+from stowkenfs.control.job_files import job_files
 from stowkenfs.control.jobs import Jobs, JobsFile
+from stowkenfs.control.lists import list_files
 from stowkenfs.control.nodes import GrowingFile, StaticDirectory, TextFile
+from stowkenfs.control.rebuilding import REINDEX
 from stowkenfs.control.reports import (
     StatsFile,
     Status,
-    Verification,
-    VerifyFile,
     WhereFile,
     WhereView,
 )
+from stowkenfs.control.training import (
+    COMPACT_SUBSTRINGS,
+    GC_SUBSTRINGS,
+    TRAIN_DICTIONARY,
+    TRAIN_SUBSTRINGS,
+)
+from stowkenfs.control.verification import VERIFY
 from stowkenfs.control.views import ConversationsDirectory, TokensDirectory
 from stowkenfs.vault.vault import Vault
 
@@ -22,14 +32,37 @@ Control files of this mount. They are hidden from listings, and there when named
   cat status                 the mount, live
   cat stats                  what the vault holds and takes up (stats.json for programs)
   cat where                  where the bytes are, by kind and by folder (where.json)
-  echo 1 > compact           rewrite what is stored so that it takes less room; returns when
-                             done (level=1 to level=22 instead of 1: less or more effort)
-  cat compact                the last report (compact.json for programs)
-  echo 1 > verify            read everything, check every checksum; returns when done
-  cat verify                 the last report (verify.json for programs)
+
+Jobs. Writing to their files begins them and returns when they are done; 1 means the
+defaults. While one runs, another is refused. cat of the file shows the last report, and
+before the first one what can be written; with .json behind its name it is for programs.
+
+  echo 1 > compact           rewrite what is stored so that it takes less room
+                             (level=1 to level=22: less or more effort)
+  echo 1 > train/substrings  find runs of tokens that come again and again, so that what is
+                             stored from now on refers to them
+                             (samples=500 min_occurrences=5 are the defaults)
+  echo what=substrings > compact
+                             let what is stored already refer to them, too
+  cat substrings             those that there are
+  echo 1 > train/dictionary  train a dictionary for the compressor
+                             (samples=200 is the default; activate=yes uses it at once)
+  cat dictionaries           those that there are, the one in use with a star
+  echo ID > dictionaries     use that one (none: none; ID force=yes: even if it costs room)
+  echo 1 > near-duplicates   find segments that are nearly the same
+                             (threshold=0.85 min_refs=1 limit=100 are the defaults)
+  echo 1 > gc                give back the room of what nothing refers to any more
+                             (dry-run=yes: only say how much; what=substrings: only those)
+  echo 1 > reindex           make an index from the packs and compare it with the one in use;
+                             what they do not tell of it is written to them
+  echo 1 > verify            read everything, check every checksum
+
   tail -f progress           what the running job does
   cat jobs                   which job runs, and which ones did
   echo cancel > jobs         stop the running job; what it did until then is kept
+
+Other views of the same files.
+
   cat tokens/PATH            a file as its stored segments: type, tokenizer, ids, hash
   cat conversations/ID.json  a conversation by the id that its file gives itself
 
@@ -41,8 +74,6 @@ Every file also has attributes:
 
 def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> StaticDirectory:
     """Everything under ``.stowken/``; ``jobs`` are those that are asked for there."""
-    compacting = Compacting(vault, jobs)
-    verification = Verification(vault, jobs)
     where = WhereView(vault)
     status = Status(vault, jobs, mountpoint, options)
     return StaticDirectory(
@@ -55,10 +86,18 @@ def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> Sta
             b"where.json": WhereFile(where, as_json=True),
             b"progress": GrowingFile(jobs.text),
             b"jobs": JobsFile(jobs),
-            b"compact": CompactFile(compacting, as_json=False),
-            b"compact.json": CompactFile(compacting, as_json=True),
-            b"verify": VerifyFile(verification, as_json=False),
-            b"verify.json": VerifyFile(verification, as_json=True),
+            b"train": StaticDirectory(
+                {
+                    **job_files(vault, jobs, TRAIN_SUBSTRINGS),
+                    **job_files(vault, jobs, TRAIN_DICTIONARY),
+                }
+            ),
+            **list_files(vault, jobs),
+            **job_files(vault, jobs, COMPACT, COMPACT_SUBSTRINGS),
+            **job_files(vault, jobs, NEAR_DUPLICATES),
+            **job_files(vault, jobs, GC, GC_SUBSTRINGS),
+            **job_files(vault, jobs, REINDEX),
+            **job_files(vault, jobs, VERIFY),
             b"tokens": TokensDirectory(vault),
             b"conversations": ConversationsDirectory(vault),
         }

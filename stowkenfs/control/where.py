@@ -11,8 +11,8 @@ from stowkenfs.control.bars import (
     fitted,
 )
 from stowkenfs.control.format import format_count, format_size, format_stats, printable
-from stowkenfs.vault.stats import KindBytes, VaultStats
-from stowkenfs.vault.where import FolderBytes, Folders, Where
+from stowkenfs.vault.stats_report import KindBytes, VaultStats
+from stowkenfs.vault.where_report import FolderBytes, Folders, Where
 
 KIND_NOTES = {
     "segments": "texts as token ids, raw bytes",
@@ -22,7 +22,7 @@ KIND_NOTES = {
     "keys": "hashes, to find what comes twice",
     "inodes": "sizes, times, owners of files",
     "names": "names of files and folders",
-    "registry": "codebooks that texts share",
+    "registry": "what texts refer to",
     "index": "the database that finds all this",
     "drafts": "written and not encoded yet",
     "slack": "unused ends of disk blocks",

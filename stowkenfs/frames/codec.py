@@ -7,15 +7,22 @@
 A frame knows neither its length nor its checksum; whoever stores it knows both.
 """
 
+from dataclasses import dataclass
+
 from stowkenfs.errors import FrameCorrupt
+from stowkenfs.frames.delta import DeltaCodec, delta_body
+from stowkenfs.frames.dictionary import DictionaryCodec, dictionary_number
+from stowkenfs.frames.edits import read_edits, sources_of
 from stowkenfs.frames.kinds import (
+    FRAME_HEADER_BYTES,
     FrameCodec,
     FrameKind,
-    FrameResources,
     VarintCodec,
     ZstdCodec,
 )
+from stowkenfs.frames.resources import EncodeChoices, FrameResources
 from stowkenfs.frames.segment import Segment, symbols_of
+from stowkenfs.frames.substrings import SubstringCodec
 from stowkenfs.frames.varints import TokenArray
 from stowkenfs.ids import Vocabulary
 
@@ -24,26 +31,37 @@ __all__ = [
     "LEVEL_DENSE",
     "LEVEL_QUICK",
     "REGISTRY",
+    "EncodeChoices",
     "FrameCodec",
     "FrameKind",
+    "FrameReferences",
     "FrameResources",
     "Segment",
     "decode_frame",
+    "encode_delta",
     "encode_frame",
+    "encode_referring",
     "frame_kind",
     "frame_symbols",
+    "references_of",
+    "whole_frame",
 ]
-
-FRAME_HEADER_BYTES = 2
 
 # zstd levels, measured on 30,000 payloads of public conversations: 15 codes the symbols of
 # 20 MB of text a second, 19 those of 11 MB; they differ by more than 1 % only above 64 KiB.
 LEVEL_QUICK = 15
 LEVEL_DENSE = 19
 
-REGISTRY: dict[int, FrameCodec] = {
+_ALONE: dict[int, FrameCodec] = {
     FrameKind.VARINT: VarintCodec(),
     FrameKind.ZSTD: ZstdCodec(),
+}
+
+REGISTRY: dict[int, FrameCodec] = {
+    **_ALONE,
+    FrameKind.DICTIONARY: DictionaryCodec(),
+    FrameKind.DELTA: DeltaCodec(),
+    FrameKind.SUBSTRINGS: SubstringCodec(),
 }
 """Every frame kind that this release reads and writes, by byte 0. Filled at import."""
 
@@ -53,23 +71,75 @@ def encode_frame(
     vocabulary: Vocabulary,
     *,
     level: int = LEVEL_QUICK,
-    resources: FrameResources | None = None,
+    choices: EncodeChoices | None = None,
 ) -> bytes:
     """The smallest frame for ``ids`` (uint32, shape (n,)) that the registry can write.
 
     Deterministic for one zstd release; of two equally small frames the lower kind wins.
-    Kinds that refer to something are tried when ``resources`` has it.
+    Kinds that refer to something are tried when ``choices`` has it; never 0x04, see
+    ``encode_delta``.
     Raises Unstorable for an id that the vocabulary cannot hold or more than 2^24 symbols.
     """
     segment = Segment(vocabulary, ids)
     symbols = symbols_of(segment)
     best: tuple[int, int, bytes] | None = None
-    for kind, codec in REGISTRY.items():
-        body = codec.encode(segment, symbols, level, resources)
+    for kind, codec in (_ALONE if choices is None else REGISTRY).items():
+        body = codec.encode(segment, symbols, level, choices)
         if body is not None and (best is None or (len(body), kind) < best[:2]):
             best = len(body), kind, body
     assert best is not None
     return bytes((best[1], vocabulary)) + best[2]
+
+
+def encode_referring(segment: Segment, choices: EncodeChoices, *, level: int) -> bytes | None:
+    """The smallest frame that refers to what ``choices`` has; None where none does.
+
+    For who has the frame that refers to nothing already, and compares. Raises Unstorable.
+    """
+    symbols = symbols_of(segment)
+    found = [
+        (len(body), kind, body)
+        for kind in (FrameKind.DICTIONARY, FrameKind.SUBSTRINGS)
+        if (body := REGISTRY[kind].encode(segment, symbols, level, choices)) is not None
+    ]
+    if not found:
+        return None
+    _, kind, body = min(found)
+    return bytes((kind, segment.vocabulary)) + body
+
+
+def encode_delta(
+    segment: Segment, canonical_no: int, canonical: Segment, *, level: int = LEVEL_QUICK
+) -> bytes | None:
+    """A 0x04 frame of ``segment``; None where it is no smaller than the symbols alone.
+
+    The caller compares it with what ``encode_frame`` finds. Deterministic. Raises Unstorable
+    as that does.
+    """
+    body = delta_body(segment, canonical_no, canonical, level)
+    if body is None or len(body) >= len(symbols_of(segment)):
+        return None
+    return bytes((FrameKind.DELTA, segment.vocabulary)) + body
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReferences:
+    """What a frame cannot be read without."""
+
+    kind: FrameKind
+    numbers: tuple[int, ...]
+    """Ascending: a dictionary, a segment or substrings, as the kind says; () for 0x01, 0x02."""
+
+
+def references_of(frame: bytes) -> FrameReferences:
+    """What ``frame`` refers to. Raises FrameCorrupt, not for all that ``decode_frame`` does."""
+    kind = frame_kind(frame)
+    body = memoryview(frame)[FRAME_HEADER_BYTES:]
+    if kind in (FrameKind.DELTA, FrameKind.SUBSTRINGS):
+        return FrameReferences(kind, sources_of(read_edits(body)))
+    if kind is FrameKind.DICTIONARY:
+        return FrameReferences(kind, (dictionary_number(body),))
+    return FrameReferences(kind, ())
 
 
 def decode_frame(frame: bytes, resources: FrameResources | None = None) -> Segment:
@@ -80,6 +150,17 @@ def decode_frame(frame: bytes, resources: FrameResources | None = None) -> Segme
     """
     codec, vocabulary = _head(frame)
     return codec.decode(vocabulary, memoryview(frame)[FRAME_HEADER_BYTES:], resources)
+
+
+def whole_frame(frame: bytes, resources: FrameResources) -> bytes:
+    """A frame of the same segment that refers to nothing: ``frame`` if it does not.
+
+    Raises FrameCorrupt.
+    """
+    if frame_kind(frame) in (FrameKind.VARINT, FrameKind.ZSTD):
+        return frame
+    segment = decode_frame(frame, resources)
+    return bytes((FrameKind.VARINT, segment.vocabulary)) + symbols_of(segment)
 
 
 def frame_symbols(frame: bytes) -> tuple[Vocabulary, bytes] | None:

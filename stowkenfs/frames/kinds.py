@@ -10,13 +10,17 @@ Checksums are the block's affair: a frame is never larger than it must be.
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from stowkenfs.errors import Corrupt, FrameCorrupt
+from stowkenfs.frames.resources import EncodeChoices, FrameResources
 from stowkenfs.frames.segment import SYMBOLS_BYTES_MAX, Segment, segment_of
 from stowkenfs.ids import Vocabulary
 from stowkenfs.minimal_zstd import compress, decompress
 from stowkenfs.varint import append_varint, read_varint
+
+FRAME_HEADER_BYTES = 2
+"""The kind and the vocabulary."""
 
 
 class FrameKind(IntEnum):
@@ -30,16 +34,6 @@ class FrameKind(IntEnum):
     MODEL = 0x06
 
 
-class FrameResources(Protocol):
-    """What frames refer to: dictionaries, canonical segments, substrings, models."""
-
-    def resource(self, kind: FrameKind, number: int) -> Any:
-        """What frames of ``kind`` call ``number``, ready for use; FrameCorrupt if absent."""
-
-    def preferred(self, kind: FrameKind, segment: Segment) -> int | None:
-        """The number that a new frame of ``kind`` should refer to, None for no such frame."""
-
-
 class FrameCodec(Protocol):
     """One frame kind: segment to body and back. Stateless, safe in any thread."""
 
@@ -47,7 +41,7 @@ class FrameCodec(Protocol):
     def kind(self) -> FrameKind: ...
 
     def encode(
-        self, segment: Segment, symbols: bytes, level: int, resources: FrameResources | None
+        self, segment: Segment, symbols: bytes, level: int, choices: EncodeChoices | None
     ) -> bytes | None:
         """The body for ``segment``, whose symbols are ``symbols``; None when it cannot pay."""
 
@@ -68,7 +62,7 @@ class VarintCodec:
         segment: Segment,  # noqa: ARG002
         symbols: bytes,
         level: int,  # noqa: ARG002
-        resources: FrameResources | None,  # noqa: ARG002
+        choices: EncodeChoices | None,  # noqa: ARG002
     ) -> bytes:
         return symbols
 
@@ -103,7 +97,7 @@ class ZstdCodec:
         segment: Segment,  # noqa: ARG002
         symbols: bytes,
         level: int,
-        resources: FrameResources | None,  # noqa: ARG002
+        choices: EncodeChoices | None,  # noqa: ARG002
     ) -> bytes | None:
         if len(symbols) < ZSTD_SYMBOLS_BYTES_MIN:
             return None

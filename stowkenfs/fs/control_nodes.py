@@ -4,7 +4,8 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pyfuse3
@@ -15,7 +16,6 @@ from stowkenfs.control.nodes import (
     ControlLink,
     Node,
     Rendered,
-    parse_words,
 )
 from stowkenfs.errors import (
     BadRequest,
@@ -23,7 +23,6 @@ from stowkenfs.errors import (
     JobRunning,
     NotADirectory,
     NotFound,
-    NotPermitted,
 )
 from stowkenfs.fs.attributes import BLOCK_BYTES
 
@@ -57,7 +56,8 @@ class ControlNodes:
     """Requests for inodes from CONTROL_ROOT on. Event loop's thread.
 
     ``_known`` and ``_numbers`` hold what the kernel has looked up; ``_rendered`` what was
-    last shown, so that the size that stat gives is the size of what is read next.
+    last shown, so that the size that stat gives is the size of what is read next. ``_acting``
+    are the inodes of files that do at the moment what was written to them.
     """
 
     def __init__(self, root: ControlDirectory) -> None:
@@ -66,6 +66,7 @@ class ControlNodes:
         self._next = CONTROL_ROOT + 1
         self._handles: dict[int, _Handle] = {}
         self._rendered: OrderedDict[int, tuple[float, Rendered]] = OrderedDict()
+        self._acting: set[int] = set()
         self._mounted_ns = time.time_ns()
 
     # Finding
@@ -97,7 +98,9 @@ class ControlNodes:
 
     def _number(self, parent: int, name: bytes, node: Node) -> int:
         number = self._numbers.get((parent, name))
-        if number is None:
+        # With writeback the kernel lets whoever opens an inode that is being written wait: they
+        # get another one, and with it an answer.
+        if number is None or number in self._acting:
             number = self._numbers[parent, name] = self._next
             self._next += 1
         self._known[number] = _Known(node, parent, name)
@@ -106,7 +109,8 @@ class ControlNodes:
     def forget(self, inodes: Sequence[int]) -> None:
         for ino in inodes:
             if ino != CONTROL_ROOT and (known := self._known.pop(ino, None)) is not None:
-                self._numbers.pop((known.parent, known.name), None)
+                if self._numbers.get((known.parent, known.name)) == ino:
+                    del self._numbers[known.parent, known.name]
                 self._rendered.pop(ino, None)
 
     async def getattr(self, ino: int, *, sized: bool = True) -> pyfuse3.EntryAttributes:
@@ -153,9 +157,10 @@ class ControlNodes:
 
     async def open(self, handle: int, ino: int, flags: int) -> None:
         node = self._file(ino)
-        writing = flags & os.O_ACCMODE != os.O_RDONLY
-        if writing and not node.writable:
-            raise NotPermitted("this control file is only to be read")
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            # Here, and not only in write: the kernel lets a second writer of the same file wait.
+            with self._refusal_kept(node):
+                node.check_writable()
         rendered = None if flags & os.O_ACCMODE == os.O_WRONLY else await self._render(ino)
         self._handles[handle] = _Handle(ino, rendered)
 
@@ -165,18 +170,29 @@ class ControlNodes:
 
     async def write(self, handle: int, content: bytes) -> int:
         """Do what was written; returns when it is done, or raises why it was not."""
-        node = self._file(self._handles[handle].ino)
+        ino = self._handles[handle].ino
+        node = self._file(ino)
         if len(content) > WRITE_BYTES_MAX:
             raise BadRequest(f"at most {WRITE_BYTES_MAX} bytes are read here")
+        self._acting.add(ino)
+        try:
+            with self._refusal_kept(node):
+                await node.act(content)
+        finally:
+            self._acting.discard(ino)
+        return len(content)
+
+    @contextmanager
+    def _refusal_kept(self, node: ControlFile) -> Iterator[None]:
+        """While inside, ``node`` is asked for something; if it refuses, it shows why."""
         node.refusal = None
         try:
-            await node.act(parse_words(content, node.words, node.verbs))
+            yield
         except (BadRequest, JobRunning) as error:
             node.refusal = str(error)
             raise
         finally:
             self._rendered.clear()  # others may tell of it as well
-        return len(content)
 
     def release(self, handle: int) -> None:
         self._handles.pop(handle, None)

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import pyfuse3
 
 from stowkenfs import errors
+from stowkenfs.vault.complaints import complain_of
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ ERRNO: dict[type[Exception], int] = {
     errors.AttributeExists: errno.EEXIST,
     errors.FileTooLarge: errno.EFBIG,
     errors.NotPermitted: errno.EPERM,
+    errors.ActivationRefused: errno.EPERM,
     errors.BadRequest: errno.EINVAL,
     errors.JobRunning: errno.EBUSY,
     errors.JobCancelled: errno.ECANCELED,
@@ -48,7 +50,7 @@ def errno_of(error: Exception) -> int:
         if kind in ERRNO:
             return ERRNO[kind]
     if isinstance(error, OSError) and error.errno:
-        log.error("input/output: %s", error)
+        complain_of(log, error, "input/output")
         return error.errno
     if isinstance(error, _LOGGED):
         log.error("damaged: %s", error)

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pyfuse3
 from pyfuse3 import FUSEError
@@ -74,8 +75,12 @@ class StowkenOperations(pyfuse3.Operations):
         inode = self._tree.lookup(parent, name)
         return absent_entry() if inode is None else self._told(entry_of(inode))
 
-    @answered
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        with suppress(FUSEError):  # nobody waits for an answer, and none may be given
+            await self._forget(inode_list)
+
+    @answered
+    async def _forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         gone = self._lookups.forget(inode_list)
         self._control.forget([ino for ino in gone if ino >= CONTROL_ROOT])
         self._files.forgotten(InodeNo(ino) for ino in gone if ino < CONTROL_ROOT)

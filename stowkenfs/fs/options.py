@@ -9,6 +9,8 @@ _FUSE_WORDS = frozenset(("allow_other", "allow_root", "ro", "nodev", "nosuid", "
 _FSTAB_WORDS = frozenset(("rw", "defaults", "auto", "noauto", "user", "nouser", "users", "_netdev",
                           "nofail", "owner", "group", "relatime", "async"))  # fmt: skip
 
+_OWN_WORDS = frozenset(("control", "writeback", "workers", "seal_after", "near_dedup"))
+
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
@@ -17,7 +19,8 @@ class MountOptions:
     ``fuse`` words go to the kernel: allow_other, allow_root, ro, nodev, nosuid, noexec,
     noatime, sync, dirsync. Our own are control=hidden|visible, writeback (faster writes,
     which the kernel loses if the daemon dies), workers=N (processes that encode; default
-    one for each processor, at most 4), seal_after=SECONDS (default 1).
+    one for each processor, at most 4), seal_after=SECONDS (default 1), near_dedup=SIMILARITY
+    (store what is nearly the same as something stored as its difference; default off).
     Words of fstab and systemd (_netdev, nofail, x-…) are accepted and mean nothing here.
     """
 
@@ -26,6 +29,7 @@ class MountOptions:
     writeback: bool = False
     workers: int | None = None
     seal_after_seconds: float = 1.0
+    near_dedup_threshold: float | None = None
     words: tuple[str, ...] = field(default=())
 
     @classmethod
@@ -38,12 +42,13 @@ class MountOptions:
             name, _, value = word.partition("=")
             if word in _FUSE_WORDS:
                 fuse.add(word)
-            elif name in ("control", "writeback", "workers", "seal_after"):
+            elif name in _OWN_WORDS:
                 own[name] = value
             elif word not in _FSTAB_WORDS and not word.startswith(("x-", "comment=")):
                 raise BadRequest(
                     f"unknown mount option {word!r}; known are {', '.join(sorted(_FUSE_WORDS))}, "
-                    "control=hidden|visible, writeback, workers=N, seal_after=SECONDS"
+                    "control=hidden|visible, writeback, workers=N, seal_after=SECONDS, "
+                    "near_dedup=SIMILARITY"
                 )
         return cls(
             fuse=frozenset(fuse),
@@ -51,6 +56,7 @@ class MountOptions:
             writeback="writeback" in own,
             workers=_whole_number(own, "workers"),
             seal_after_seconds=_seconds(own, "seal_after", 1.0),
+            near_dedup_threshold=_similarity(own, "near_dedup"),
             words=words,
         )
 
@@ -80,3 +86,18 @@ def _seconds(own: dict[str, str], name: str, default: float) -> float:
     if not 0 <= seconds <= 86400:
         raise BadRequest(f"mount option {name}={value}: give seconds from 0 to 86400")
     return seconds
+
+
+def _similarity(own: dict[str, str], name: str) -> float | None:
+    value = own.get(name)
+    if value is None:
+        return None
+    try:
+        similarity = float(value)
+    except ValueError:
+        similarity = 0.0
+    if not 0 < similarity <= 1:
+        raise BadRequest(
+            f"mount option {name}={value}: give a similarity above 0 and up to 1, as 0.85"
+        )
+    return similarity

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pyfuse3
@@ -55,12 +56,19 @@ async def _serve(
     vault_path: Path, mountpoint: Path, options: MountOptions, ready: Callable[[], None]
 ) -> None:
     workers = min(os.cpu_count() or 1, WORKERS_MAX) if options.workers is None else options.workers
-    config = VaultConfig(workers=workers, seal_after_seconds=options.seal_after_seconds)
+    config = VaultConfig(
+        workers=workers,
+        seal_after_seconds=options.seal_after_seconds,
+        near_dedup_threshold=options.near_dedup_threshold,
+    )
     _allow_many_files()
     sys.setswitchinterval(SWITCH_SECONDS)
     where = await trio.to_thread.run_sync(os.path.realpath, mountpoint)
     async with Vault.open(vault_path, config) as vault:
         vault.announce(where)
+        if vault.read_only:
+            log.warning("the vault %s cannot be written: it is mounted read-only", vault_path)
+            options = replace(options, fuse=options.fuse | {"ro"})
         jobs = Jobs()
         control = ControlNodes(control_tree(vault, jobs, where, ",".join(options.words)))
         operations = StowkenOperations(
@@ -81,7 +89,8 @@ async def _serve(
                     pyfuse3.close(unmount=True)
                     operations.release_all()
                 with stop:
-                    await vault.sealer.seal_due(everything=True)
+                    if not vault.read_only:
+                        await vault.sealer.seal_due(everything=True)
                 nursery.cancel_scope.cancel()
 
 

@@ -52,6 +52,13 @@ class BlockPlace:
     brings_bytes: int = 0
 
 
+RECORDS = 1
+"""The kind of block that leads to all others."""
+
+COLLECTED = "collected"
+"""A setting: since it was set no record went, and all that nothing referred to was gone."""
+
+
 def _kept_name(kind: int) -> str:
     return f"next_{kind}"
 
@@ -180,20 +187,37 @@ class Catalogue:
 
     # What compaction asks
 
-    def holds_layout(self, kind: int, first: int, end: int, layout: int) -> bool:
-        """Whether a block of a layout holds any of the numbers ``first`` to ``end`` - 1."""
+    def is_hot(self, kind: int, first: int, end: int) -> bool:
+        """Whether a block that is not dense holds any of the numbers ``first`` to ``end`` - 1."""
         rows = self._connection.all(
             "SELECT layout, first + count FROM block WHERE kind = ? AND first < ?"
             " AND first >= ifnull((SELECT max(first) FROM block WHERE kind = ? AND first <= ?), 0)",
             (kind, end, kind, first),
         )
-        return any(one == layout and stop > first for one, stop in rows)
+        return any(layout != 1 and stop > first for layout, stop in rows)
 
-    def ranges(self, kind: int, layout: int) -> list[tuple[int, int]]:
-        """First number and the one past the last of each block of a kind and layout."""
+    def hot_ranges(self, kind: int) -> list[tuple[int, int]]:
+        """First number and the one past the last of each row of a kind that is not dense."""
         return self._connection.all(
-            "SELECT first, first + count FROM block WHERE kind = ? AND layout = ?", (kind, layout)
+            "SELECT first, first + count FROM block WHERE kind = ? AND layout != 1", (kind,)
         )
+
+    def places(self, kind: int) -> list[BlockPlace]:
+        """All rows of a kind of which there are few, by number. Any thread."""
+        rows = self._connection.read_all(
+            f"SELECT {BLOCK_COLUMNS} FROM block WHERE kind = ? ORDER BY first",  # noqa: S608
+            (kind,),
+        )
+        return [BlockPlace(*row) for row in rows]
+
+    def hot_places(self, kind: int, after: int, rows: int) -> list[BlockPlace]:
+        """Up to ``rows`` rows of a kind that are not dense, behind number ``after``. Any thread."""
+        found = self._connection.read_all(
+            f"SELECT {BLOCK_COLUMNS} FROM block"  # noqa: S608
+            " WHERE kind = ? AND first > ? AND layout != 1 ORDER BY first LIMIT ?",
+            (kind, after, rows),
+        )
+        return [BlockPlace(*row) for row in found]
 
     def dense_below(self, kind: int, raw_bytes: int) -> list[BlockPlace]:
         """Rows of compacted blocks of a kind whose payload is shorter than ``raw_bytes``."""
@@ -248,16 +272,16 @@ class Catalogue:
         row = self._connection.one("SELECT ifnull(sum(stored), 0) FROM block WHERE skip = 0")
         return int(row[0]) if row else 0
 
-    def content_bytes(self, layout: int) -> int:
-        """Bytes of documents that the records of a layout stand for, each record once."""
-        row = self._connection.one(
-            "SELECT ifnull(sum(content), 0) FROM block WHERE layout = ?", (layout,)
-        )
+    def hot_content_bytes(self) -> int:
+        """Bytes of documents that the records stand for that are not dense, each once."""
+        row = self._connection.one("SELECT ifnull(sum(content), 0) FROM block WHERE layout != 1")
         return int(row[0]) if row else 0
 
     def drop_blocks(self, kind: int, firsts: Sequence[int]) -> None:
         """Let nobody find these blocks any more."""
         self.keep_number(kind)
+        if kind == RECORDS:
+            self.set_setting(COLLECTED, None)
         self._connection.execute_many(
             "DELETE FROM block WHERE kind = ? AND first = ?", [(kind, first) for first in firsts]
         )
@@ -351,6 +375,20 @@ class Catalogue:
             " SELECT value ->> 0, value ->> 1 FROM json_each(?)"
         )
         self._connection.execute(sql, (json.dumps(rows),))
+
+    # Settings
+
+    def setting(self, name: str) -> int | None:
+        """A number that the vault remembers by name."""
+        row = self._connection.one("SELECT value FROM setting WHERE name = ?", (name,))
+        return None if row is None else int(row[0])
+
+    def set_setting(self, name: str, value: int | None) -> None:
+        """Remember a number by name, or forget it with None."""
+        if value is None:
+            self._connection.execute("DELETE FROM setting WHERE name = ?", (name,))
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
 
     # Extents
 

@@ -14,33 +14,37 @@ them, so that one flush serves any number of waiting commits.
 """
 
 import errno
+import logging
 import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
-from typing import Any
 
 import aiosqlite
 import anyio
 
 from stowkenfs.errors import IndexDamaged, UnknownFormat
+from stowkenfs.index.driver import as_known_error, read_index
 from stowkenfs.index.event_loops import asyncio_from_here
-from stowkenfs.index.schema import MIGRATIONS, SCHEMA, VERSION, stored
+from stowkenfs.index.preparing import CHECKPOINT_BYTES, prepare
+from stowkenfs.index.scanner import Row, Scanner
+from stowkenfs.index.schema import VERSION
+from stowkenfs.index.space import IndexRoom, Reserve, giving_room
 
-Row = tuple[Any, ...]
+__all__ = ["CHECKPOINT_BYTES", "Connection", "Row", "Scanner", "read_index"]
 
-PAGE_BYTES = 1024
-"""Each of two dozen tables and indexes has one at least: a small vault is mostly these."""
+log = logging.getLogger(__name__)
+
+
 CACHE_KIB = 32 << 10
-CHECKPOINT_BYTES = 16 << 20
-"""WAL size at which it is copied back into the database, off the loop."""
-SCAN_BATCH_ROWS = 500
-
-_OUT_OF_SPACE = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Connection:
@@ -49,29 +53,50 @@ class Connection:
     Owned by the event loop's thread: ``_writer``, ``_depth``, ``_undo``.
     Guarded by ``_reader_lock``: ``_reader``.
 
+    One to read only must have no WAL, and is what ``is_settled`` says it is.
+
     One that is damaged raises IndexDamaged wherever that is noticed; so does opening one
     without tables unless ``create``.
     """
 
-    def __init__(self, path: Path | None, *, create: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        create: bool = True,
+        reserve: Reserve | None = None,
+        read_only: bool = False,
+    ) -> None:
         self._path = path
         # A URI, which escapes the characters of a path that SQLite would take for its own.
         self._address = (
             path.resolve().as_uri() if path else f"file:{uuid.uuid4()}?mode=memory&cache=shared"
         )
-        self._create()
+        if read_only:  # and nobody else writes it: it needs no files beside it
+            self._address += "?mode=ro&immutable=1"
+        else:
+            self._create()
         self._depth = 0
         self._undo: list[Callable[[], None]] = []
+        self._after: list[Callable[[], None]] = []
+        self._sync_failed = False
+        self._room: IndexRoom | None = None
         self._reader_lock = threading.Lock()
         with ExitStack() as opened, self._translated():
             self._writer = self._connect()
             opened.callback(self._writer.close)
-            self._prepare(create=create)
+            if not read_only:
+                prepare(self._writer, path, create=create)
             self._reader = self._connect()
             opened.callback(self._reader.close)
             self._reader.execute("PRAGMA query_only = ON")
-            self._wal_fd = self._open_wal()
+            self._wal_fd = None if read_only else self._open_wal()
             opened.pop_all()
+        if path is not None and reserve is not None:
+            self._room = IndexRoom(path, reserve, self._copy_log)
+            if self._room.is_short:  # the opening took it, or none was made: others want it, too
+                with giving_room(), suppress(OSError):
+                    self._room.ensure()
 
     def _create(self) -> None:
         """Make the file before SQLite does, which would let others read it."""
@@ -91,46 +116,26 @@ class Connection:
         connection.execute("PRAGMA read_uncommitted = ON")
         return connection
 
-    def _prepare(self, *, create: bool) -> None:
-        """Make the tables where there are none, if there may be none."""
-        writer = self._writer
-        writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        writer.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new database; see shrink()
-        writer.execute("PRAGMA journal_mode = WAL")
-        writer.execute("PRAGMA synchronous = NORMAL")
-        writer.execute("PRAGMA wal_autocheckpoint = 0")  # checkpoint() does it, off the loop
-        # All copied, a longer WAL is cut to this: its length says what is left to do.
-        writer.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
-        (version,) = writer.execute("PRAGMA user_version").fetchone()
+    def is_settled(self) -> bool:
+        """Whether there is nothing that an opening would change."""
+        (version,) = self.all("PRAGMA user_version")[0]
         if version > VERSION:
             raise UnknownFormat(version, VERSION)
-        if version == 0 and not create:
-            raise IndexDamaged(self._path, "it is empty")
         if version == 0:
-            script = f"BEGIN; {stored(SCHEMA)} PRAGMA user_version = {VERSION}; COMMIT;"
-            writer.executescript(script)
-        for older in range(version, VERSION) if version else ():
-            self._migrate(older)
+            raise self.damaged("it is empty")
+        left = "SELECT 1 FROM draft UNION ALL SELECT 1 FROM inode WHERE nlink = 0 LIMIT 1"
+        return bool(version == VERSION) and self.one(left) is None
 
-    def _migrate(self, older: int) -> None:
-        """Bring the tables of version ``older`` to the next one."""
-        if older not in MIGRATIONS:
-            raise self.damaged(f"its version is {older}")
-        script = f"BEGIN; {stored(MIGRATIONS[older])} PRAGMA user_version = {older + 1}; COMMIT;"
-        try:
-            self._writer.executescript(script)
-        except sqlite3.OperationalError as error:
-            primary = error.sqlite_errorcode & 0xFF
-            if primary == sqlite3.SQLITE_ERROR:  # the tables are not those of that version
-                raise self.damaged(str(error)) from error
-            raise
+    def end_writing(self) -> None:
+        """Refuse all changes from now on, as a medium that cannot be written."""
+        self.execute("PRAGMA query_only = ON")
 
     def _open_wal(self) -> int | None:
         """The WAL's descriptor. SQLite takes its locks on other files, so closing ours is safe."""
         if self._path is None:
             return None
         # Any write makes the file exist; the name has to be durable before any sync counts.
-        self.execute("INSERT OR REPLACE INTO setting VALUES ('opened', 1)")
+        self.execute("INSERT OR REPLACE INTO setting VALUES ('written', 1)")
         fd = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
         # What a killed process committed is about to be built upon; so are new tables.
         os.fdatasync(fd)
@@ -143,13 +148,22 @@ class Connection:
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         """One statement on the writer. Event loop's thread only."""
+        if not self._depth:
+            self._ensure_room()
         with self._translated():
             return self._writer.execute(sql, parameters)
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """One statement for each of ``rows`` on the writer. Event loop's thread only."""
+        if not self._depth:
+            self._ensure_room()
         with self._translated():
             self._writer.executemany(sql, rows)
+
+    def execute_script(self, statements: str) -> None:
+        """Several statements, which return nothing, in one transaction. Event loop's thread."""
+        with self._translated():
+            self._writer.executescript(f"BEGIN; {statements} COMMIT;")
 
     def one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
         """The first row or None. Event loop's thread only."""
@@ -165,6 +179,27 @@ class Connection:
     def damaged(self, reason: str) -> IndexDamaged:
         """The error for rows that cannot be."""
         return IndexDamaged(self._path, reason)
+
+    def _ensure_room(self) -> None:
+        if self._room is not None:
+            self._room.ensure()
+
+    def require_room(self) -> None:
+        """Raise OSError (ENOSPC) while the disk has no room but for those who make some."""
+        if self._room is not None:
+            self._room.require()
+
+    @property
+    def is_short_of_room(self) -> bool:
+        """Whether only small transactions can be counted on."""
+        return self._room is not None and self._room.is_short
+
+    def after_commit(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once the transaction that is open is committed; at once if none is."""
+        if self._depth:
+            self._after.append(then)
+        else:
+            then()
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call ``undo`` after each rollback: for counters in memory that mirror rows."""
@@ -185,13 +220,24 @@ class Connection:
             yield
             self.execute("COMMIT")
         except BaseException:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            for undo in self._undo:
-                undo()
+            self._after.clear()
+            self._roll_back()
             raise
         finally:
             self._depth = 0
+        after, self._after = self._after, []
+        for then in after:
+            then()
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            with suppress(sqlite3.Error):  # SQLite has forgotten it then
+                self._writer.execute("ROLLBACK")
+        for undo in self._undo:
+            try:
+                undo()
+            except OSError as error:  # of the disk that failed before; each has its turn
+                log.error("after a change that failed: %s", error)  # noqa: TRY400
 
     def read_one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
         """The first committed row or None, from any thread."""
@@ -205,7 +251,7 @@ class Connection:
             return self._reader.execute(sql, parameters).fetchall()
 
     @asynccontextmanager
-    async def scanner(self) -> AsyncIterator["Scanner"]:
+    async def scanner(self) -> AsyncIterator[Scanner]:
         """A connection of its own for long scans, under asyncio or trio."""
         async with asyncio_from_here() as call:
             with anyio.CancelScope(shield=True):  # its thread must not outlive the loop
@@ -229,15 +275,42 @@ class Connection:
         except UnicodeDecodeError as error:  # the driver's, for text that is none
             raise IndexDamaged(self._path, str(error)) from error
         except sqlite3.DatabaseError as error:
-            translated = _as_known_error(error, self._path)
+            translated = as_known_error(error, self._path)
             if translated is error:
                 raise
             raise translated from error
 
     def sync(self) -> None:
-        """Return when all earlier commits survive a power cut. Blocks; any thread."""
-        if self._wal_fd is not None:
+        """Return when all earlier commits survive a power cut. Blocks; any thread.
+
+        After a sync that failed the kernel may believe the WAL's pages to be on the disk, and
+        a second sync of them says nothing. So all is moved to the database first then, and
+        until that succeeds no sync does. Raises OSError.
+        """
+        if self._wal_fd is None:
+            return
+        if self._sync_failed:
+            self._leave_log()
+        try:
             os.fdatasync(self._wal_fd)
+        except OSError as error:
+            self._sync_failed = True
+            raise OSError(error.errno, f"index: a sync failed: {error.strerror}") from error
+        self._sync_failed = False
+
+    def _leave_log(self) -> None:
+        """Have all commits in the database, synced, and none in the WAL. Raises OSError."""
+        connection = self._connect()
+        try:
+            with self._translated():
+                connection.execute("PRAGMA synchronous = FULL")
+                ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            connection.close()
+            if self._room is not None:
+                self._room.forget()
+        if busy:
+            raise OSError(errno.EIO, "index: a sync failed before, and what it left is in use")
 
     def wal_bytes(self) -> int:
         """Size of the WAL, which readers may keep from being reused."""
@@ -245,7 +318,7 @@ class Connection:
 
     def checkpoint(self) -> None:
         """Copy the WAL into the database, without holding up writers. Blocks; any thread."""
-        if self._path is None:
+        if self._wal_fd is None:
             return
         connection = self._connect()
         try:
@@ -265,112 +338,39 @@ class Connection:
 
     def empty_log(self) -> None:
         """Cut the WAL to nothing, if no reader is in its way. After ``checkpoint``, it is quick."""
-        if self._path is not None:
+        if self._wal_fd is not None:
             self.execute("PRAGMA busy_timeout = 0")  # a reader is in the way: the next time, then
             try:
                 self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 self.execute("PRAGMA busy_timeout = 5000")
+                if self._room is not None:
+                    self._room.forget()
+
+    def _copy_log(self) -> bool:
+        """Let the WAL be written from its start again; whether it will be."""
+        if self._depth:
+            return False
+        try:
+            found = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            return False
+        busy, frames, copied = found[0]
+        return not busy and frames == copied
 
     def close(self) -> None:
-        """Leave one complete, synced database file."""
-        if self._path is not None:
-            self._writer.execute("PRAGMA synchronous = FULL")
-            self._reader.close()
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        else:
-            self._reader.close()
+        """Leave one complete, synced database file, and where that fails, the WAL beside it."""
+        self._reader.close()
+        if self._wal_fd is not None:
+            try:
+                self._writer.execute("PRAGMA synchronous = FULL")
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.OperationalError as error:
+                log.warning("the index keeps its log for the next opening: %s", error)
         self._writer.close()
+        if self._room is not None:
+            self._room.close()
+            self._room = None
         if self._wal_fd is not None:
             os.close(self._wal_fd)
             self._wal_fd = None
-
-
-class Scanner:
-    """Long reads that never hold up the loop; each call takes some 0.2 ms under trio.
-
-    ``_cursors``: of scans under way, which would keep the WAL from being reused.
-    """
-
-    def __init__(
-        self,
-        connection: aiosqlite.Connection,
-        call: Any,
-        translated: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._connection = connection
-        self._call = call
-        self._translated = translated
-        self._cursors: set[aiosqlite.Cursor] = set()
-
-    async def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """All rows of a query whose result is small."""
-        with self._translated():
-            rows = await self._call(lambda: self._connection.execute_fetchall(sql, parameters))
-        return list(rows)
-
-    def batches(
-        self, sql: str, parameters: Sequence[object] = (), rows: int = SCAN_BATCH_ROWS
-    ) -> "Batches":
-        """The result in lists of up to ``rows``, in bounded memory."""
-        return Batches(self, sql, parameters, rows)
-
-    async def start(self, sql: str, parameters: Sequence[object]) -> aiosqlite.Cursor:
-        """A query under way, for ``fetch``."""
-        with self._translated():
-            cursor: aiosqlite.Cursor = await self._call(
-                lambda: self._connection.execute(sql, parameters)
-            )
-        self._cursors.add(cursor)
-        return cursor
-
-    async def fetch(self, cursor: aiosqlite.Cursor, rows: int) -> list[Row]:
-        """The next ``rows``; none at the end, which closes the cursor."""
-        with self._translated():
-            batch = list(await self._call(lambda: cursor.fetchmany(rows)))
-        if not batch:
-            await self._release(cursor)
-        return batch
-
-    async def _release(self, cursor: aiosqlite.Cursor) -> None:
-        self._cursors.discard(cursor)
-        with anyio.CancelScope(shield=True):
-            await self._call(cursor.close)
-
-    async def close(self) -> None:
-        """End the scans that were abandoned."""
-        for cursor in list(self._cursors):
-            await self._release(cursor)
-
-
-class Batches:
-    """An iterator, not a generator: one that is abandoned leaves nothing to the collector."""
-
-    def __init__(self, scanner: Scanner, sql: str, parameters: Sequence[object], rows: int) -> None:
-        self._scanner = scanner
-        self._query = (sql, parameters)
-        self._rows = rows
-        self._cursor: aiosqlite.Cursor | None = None
-
-    def __aiter__(self) -> "Batches":
-        return self
-
-    async def __anext__(self) -> list[Row]:
-        if self._cursor is None:
-            self._cursor = await self._scanner.start(*self._query)
-        batch = await self._scanner.fetch(self._cursor, self._rows)
-        if not batch:
-            raise StopAsyncIteration
-        return batch
-
-
-def _as_known_error(error: sqlite3.DatabaseError, path: Path | None) -> Exception:
-    """A full disk or a failing one is an OSError to everybody above."""
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if primary in _OUT_OF_SPACE:
-        return OSError(_OUT_OF_SPACE[primary], f"index: {error}")
-    if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
-        return OSError(errno.EIO, f"index: {error}")
-    if primary in _DAMAGED:
-        return IndexDamaged(path, str(error))
-    return error

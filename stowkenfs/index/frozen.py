@@ -195,6 +195,18 @@ class InodeGroup:
         columns = (column[rows].tolist() for column in self._extents)
         return _as_extents(list(zip(*columns, strict=True)), int(self._columns[_SIZE][at]))
 
+    def record_ranges(self) -> tuple[Numbers, Numbers]:
+        """First record and count of each extent of all rows: int64, shape (n,) both.
+
+        Raises Corrupt.
+        """
+        if not self._extents:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        records, counts = self._extents[2:]
+        if min(int(records.min()), int(counts.min())) < 0 or int(counts.max()) >> 32:
+            raise Corrupt("frozen group: extents that cannot be")
+        return records, counts
+
     def is_conversation(self, at: int) -> bool:
         return bool(self._is_conversation[at])
 

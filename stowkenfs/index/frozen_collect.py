@@ -11,7 +11,7 @@ a statement under way may tell of older rows under a later number than ``as_of``
 import hashlib
 import json
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, groupby, takewhile
 from operator import itemgetter
@@ -38,6 +38,9 @@ from stowkenfs.index.frozen_merge import (
 from stowkenfs.index.inodes import InodeTable
 from stowkenfs.index.rows import Extent, Inode
 
+ASKED_AT_ONCE = 8
+"""Inodes that are asked about between two steps: some milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class InodeCandidate:
@@ -62,6 +65,9 @@ class NameCandidate:
 
 
 Candidate = InodeCandidate | NameCandidate
+
+Encode = Callable[[], Candidate | None]
+"""Makes a group of rows that were read; None if no group can hold them. Any thread's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +128,8 @@ class Freezer:
         self._is_busy = is_busy
         self._is_open = is_open
 
-    def collect(self, as_of: int) -> Iterator[Candidate | None]:
-        """What can be frozen. None means only that some milliseconds went by.
+    def collect(self, as_of: int) -> Iterator[Encode | None]:
+        """What can be frozen, to be encoded. None means only that some milliseconds went by.
 
         ``as_of``: the number of the namespace's next statement. Groups that are in the way
         are thawed. Changes between the steps are fine.
@@ -146,9 +152,9 @@ class Freezer:
 
     # Inodes
 
-    def _collect_inodes(self, as_of: int) -> Iterator[InodeCandidate | None]:
+    def _collect_inodes(self, as_of: int) -> Iterator[Encode | None]:
         at = InodeNo(0)
-        while rows := self._next_inodes(at):
+        while rows := (yield from self._next_inodes(at)):
             behind = takewhile(itemgetter(1), dropwhile(lambda row: not row[1], rows))
             run = [ino for ino, _ in behind]
             if not run:
@@ -164,9 +170,11 @@ class Freezer:
             if following:
                 run = [ino for ino in run if ino < following[0].first]
             at = InodeNo(run[-1] + 1)
-            yield from self._inode_candidate(as_of, run[0], run[-1])
+            yield self._encode_inodes(as_of, run[0], run[-1])
 
-    def _next_inodes(self, at: InodeNo) -> list[tuple[InodeNo, bool]]:
+    def _next_inodes(
+        self, at: InodeNo
+    ) -> Generator[Encode | None, None, list[tuple[InodeNo, bool]]]:
         """Hot inodes from ``at`` on: some that may not freeze (False), then those of a group."""
         rows = self._connection.all(
             "SELECT ino, nlink > 0 AND NOT EXISTS (SELECT 1 FROM draft WHERE draft.ino = inode.ino)"
@@ -190,7 +198,9 @@ class Freezer:
         )
         found = []
         extent_count = attribute_bytes = run = 0
-        for number, can in rows:
+        for asked, (number, can) in enumerate(rows, 1):
+            if asked % ASKED_AT_ONCE == 0:
+                yield None
             ino = InodeNo(number)
             here = (extents.get(ino, 0), attributes.get(ino, 0))
             fits = here[0] <= GROUP_EXTENTS and here[1] <= GROUP_ATTRIBUTE_BYTES
@@ -229,15 +239,17 @@ class Freezer:
             ),
         )
 
-    def _inode_candidate(
-        self, as_of: int, first: InodeNo, last: InodeNo
-    ) -> Iterator[InodeCandidate | None]:
+    def _encode_inodes(self, as_of: int, first: InodeNo, last: InodeNo) -> Encode:
         found = self._inode_rows(first, last)
-        rows = found.frozen()
-        payload = encode_inodes(as_of, rows)
-        yield None
-        if _reads_back(lambda: InodeGroup(payload).rows(), rows):
-            yield InodeCandidate(payload, first, last, len(rows), found.stamp)
+
+        def encode() -> InodeCandidate | None:
+            rows = found.frozen()
+            payload = encode_inodes(as_of, rows)
+            if not _reads_back(lambda: InodeGroup(payload).rows(), rows):
+                return None
+            return InodeCandidate(payload, first, last, len(rows), found.stamp)
+
+        return encode
 
     def _adopt_inodes(self, group: InodeCandidate, place: tuple[int, ...]) -> bool:
         found = self._inode_rows(group.first, group.last)
@@ -272,7 +284,7 @@ class Freezer:
 
     # Names
 
-    def _collect_names(self, as_of: int) -> Iterator[NameCandidate | None]:
+    def _collect_names(self, as_of: int) -> Iterator[Encode | None]:
         at: tuple[int, bytes] = (0, b"")
         while rows := self._connection.all(
             "SELECT parent, name, ino FROM dentry WHERE (parent, name) >= (?, ?)"
@@ -281,6 +293,7 @@ class Freezer:
         ):
             if self._is_open(rows[0][0]):
                 at = (rows[0][0] + 1, b"")
+                yield None
                 continue
             covering = self._frozen.name_place(*rows[0][:2])
             if covering is not None:
@@ -293,7 +306,7 @@ class Freezer:
             if following:
                 run = [row for row in run if row[:2] < following[0][:2]]
             at = _behind(run[-1][:2])
-            yield self._name_candidate(as_of, run[0][:2], run[-1][:2])
+            yield self._encode_names(as_of, run[0][:2], run[-1][:2])
 
     def _name_rows(self, first: tuple[int, bytes], last: tuple[int, bytes]) -> list[Name]:
         rows = self._connection.all(
@@ -303,14 +316,18 @@ class Freezer:
         )
         return [(InodeNo(parent), name, InodeNo(ino)) for parent, name, ino in rows]
 
-    def _name_candidate(
+    def _encode_names(
         self, as_of: int, first: tuple[InodeNo, bytes], last: tuple[InodeNo, bytes]
-    ) -> NameCandidate | None:
+    ) -> Encode:
         rows = self._name_rows(first, last)
-        payload = encode_names(as_of, rows)
-        if not _reads_back(lambda: NameGroup(payload).entries(), rows):
-            return None
-        return NameCandidate(payload, first, last, len(rows), _stamp(rows))
+
+        def encode() -> NameCandidate | None:
+            payload = encode_names(as_of, rows)
+            if not _reads_back(lambda: NameGroup(payload).entries(), rows):
+                return None
+            return NameCandidate(payload, first, last, len(rows), _stamp(rows))
+
+        return encode
 
     def _adopt_names(self, group: NameCandidate, place: tuple[int, ...]) -> bool:
         rows = self._name_rows(group.first, group.last)

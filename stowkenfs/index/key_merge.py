@@ -5,10 +5,11 @@ keys takes one spare bit. HOT_SPARE_BITS is enough for a growth of 2**18; DENSE_
 16, after which a run is to be made from full keys, or left alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from stowkenfs.errors import Corrupt
 from stowkenfs.index.keys import (
@@ -68,6 +69,31 @@ def merge_runs(runs: Sequence[Iterable[KeyItems]], total: int) -> Iterator[KeyBl
     if bits < prefix_bits(total, MERGED_SPARE_BITS_MIN):
         raise ValueError(f"{bits} bits are too few to tell {total} keys from others")
     return _cut(_merged(sources, bits), bits, grains.pop())
+
+
+Change = Callable[[Values], tuple[npt.NDArray[np.bool_], Values]]
+"""Which entries stay, by their values, and what the values of those become: (n,), (stay,)."""
+
+
+def changed_run(run: Iterable[KeyItems], change: Change) -> Iterator[KeyBlock]:
+    """The blocks of a run, given in order, without some entries and with other values; pure.
+
+    Streaming: about one block is unpacked. Raises Corrupt for blocks that are not of one run.
+    """
+    source = _Source(run)
+    return _cut(_changed(source, change), source.bits, source.grain)
+
+
+def _changed(source: "_Source", change: Change) -> Iterator[tuple[Unsigned, Values]]:
+    while True:
+        prefixes, values = source.take(None, source.bits)
+        stays, values = change(values)
+        prefixes = prefixes[stays]
+        order = np.lexsort((values, prefixes))  # those of one prefix by value, as they become
+        yield prefixes[order], values[order]
+        if source.is_done:
+            return
+        source.advance()
 
 
 class _Source:

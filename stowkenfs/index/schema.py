@@ -2,7 +2,7 @@
 
 import re
 
-VERSION = 2
+VERSION = 3
 
 SCHEMA: str = """
 CREATE TABLE setting (
@@ -98,6 +98,12 @@ CREATE TABLE record_key   (key INTEGER PRIMARY KEY, no INTEGER NOT NULL);
 CREATE TABLE segment_key  (key INTEGER PRIMARY KEY, no INTEGER NOT NULL);
 CREATE TABLE template_key (key INTEGER PRIMARY KEY, no INTEGER NOT NULL);
 
+-- Segments that near duplicates are looked for among: of each, the bands of its set of ids.
+CREATE TABLE canonical (
+    no    INTEGER PRIMARY KEY,
+    bands BLOB NOT NULL
+);
+
 -- Keys in packs: sorted, each run written at once. ``low`` and ``high`` are keys as unsigned
 -- numbers less 2**63, so that SQLite orders them.
 CREATE TABLE key_block (
@@ -191,7 +197,24 @@ def _triggers() -> str:
     return "\n".join(statements)
 
 
-SCHEMA += _triggers()
+TRIGGERS = _triggers()
+SCHEMA += TRIGGERS
+
+
+def triggers() -> list[str]:
+    """Names of what ``TRIGGERS`` makes."""
+    return re.findall(r"CREATE TRIGGER (\w+)", TRIGGERS)
+
+
+def _made(*names: str) -> str:
+    """The statements that make tables and indexes of these names."""
+    pattern = r"^CREATE (?:TABLE|UNIQUE INDEX) {} .*?;$"
+    return "".join(
+        statement
+        for name in names
+        for statement in re.findall(pattern.format(name), SCHEMA, re.DOTALL | re.MULTILINE)
+    )
+
 
 MIGRATIONS: dict[int, str] = {
     1: """
@@ -201,13 +224,8 @@ ALTER TABLE block ADD COLUMN base INTEGER;
 ALTER TABLE block ADD COLUMN brings INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pack ADD COLUMN tier INTEGER NOT NULL DEFAULT 0;
 """
-    + "".join(
-        statement
-        for name in ("key_block", "frozen_inode", "frozen_name", "frozen_name_cookie")
-        for statement in re.findall(
-            rf"^CREATE (?:TABLE|UNIQUE INDEX) {name} .*?;$", SCHEMA, re.DOTALL | re.MULTILINE
-        )
-    ),
+    + _made("key_block", "frozen_inode", "frozen_name", "frozen_name_cookie"),
+    2: _made("canonical"),
 }
 """What brings the tables of a version to the next one."""
 

@@ -33,6 +33,8 @@ class BlockKind(IntEnum):
     KEYS = 6
     INODES = 7
     NAMES = 8
+    SUBSTRINGS = 9
+    DICTIONARIES = 10
 
 
 class Layout(IntEnum):
@@ -40,6 +42,7 @@ class Layout(IntEnum):
 
     PLAIN = 0
     DENSE = 1
+    SPARSE = 2  # as plain, of numbers with gaps between them
 
 
 class BlockCodec(IntEnum):
@@ -89,6 +92,13 @@ def encode_dense_block(block: Block, *, level: int, base: tuple[int, Base] | Non
     return _assemble(block, codec, stored)
 
 
+def encode_on_base(block: Block, *, level: int, base: tuple[int, Base]) -> bytes:
+    """The block compressed against its base, whether that is smaller or not."""
+    number, content = base
+    squeezed = _BASE.pack(number) + content.compress(block.payload, level)
+    return _assemble(block, BlockCodec.ZSTD_BASE, squeezed)
+
+
 def _assemble(block: Block, codec: BlockCodec, stored: bytes) -> bytes:
     head = _HEADER.pack(
         MAGIC,
@@ -123,6 +133,25 @@ def stored_length(head: bytes, pack: PackNo, offset_bytes: int) -> int:
 def first_of(head: bytes) -> int:
     """Number of the first thing in the block whose first HEADER_BYTES are ``head``."""
     return int(_HEADER.unpack_from(head)[5])
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHead:
+    """What a header says, unchecked: numbers may be of kinds and codecs that nobody knows."""
+
+    kind: int
+    codec: int
+    layout: int
+    first: int
+    count: int
+    raw_bytes: int
+    stored_bytes: int
+
+
+def head_of(head: bytes) -> BlockHead:
+    """The header of the block whose first HEADER_BYTES are ``head``."""
+    _, kind, codec, layout, _, first, count, raw, stored = _HEADER.unpack_from(head)
+    return BlockHead(kind, codec, layout, first, count, raw, stored)
 
 
 def check_block(content: bytes, pack: PackNo, offset_bytes: int) -> None:

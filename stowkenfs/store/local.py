@@ -1,5 +1,6 @@
 """Packs as files of one directory."""
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -52,6 +53,8 @@ class LocalStore:
         return fd
 
     def write(self, pack: PackNo, offset_bytes: int, content: bytes) -> None:
+        if self._read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         with self._lock:
             fd = os.dup(self._open(pack, create=True))
         try:
@@ -72,6 +75,10 @@ class LocalStore:
         # The descriptor is a duplicate, so that eviction by another thread cannot close it.
         try:
             return os.pread(fd, length_bytes, offset_bytes)
+        except OSError as error:
+            raise _with_place(
+                error, pack, f"reading {length_bytes} bytes at {offset_bytes}"
+            ) from error
         finally:
             os.close(fd)
 
@@ -81,6 +88,8 @@ class LocalStore:
             is_new = pack in self._new
         try:
             os.fdatasync(fd)
+        except OSError as error:
+            raise _with_place(error, pack, "a sync") from error
         finally:
             os.close(fd)
         if is_new:
@@ -112,6 +121,11 @@ class LocalStore:
         with self._lock:
             while self._files:
                 os.close(self._files.popitem()[1])
+
+
+def _with_place(error: OSError, pack: PackNo, what: str) -> OSError:
+    """The error of a disk, with what it was about."""
+    return OSError(error.errno, f"pack {pack}: {what} failed: {error.strerror}")
 
 
 def sync_directory(directory: Path) -> None:

@@ -9,6 +9,8 @@ from stowkenfs.frames.codec import frame_kind
 from stowkenfs.ids import SegmentNo
 from stowkenfs.store.block import Block, BlockKind, encode_block
 from stowkenfs.vault.encode import EncodedBatch, EncodedRecord
+from stowkenfs.vault.near_chains import Match
+from stowkenfs.vault.near_round import NearRound
 from stowkenfs.vault.packs import PackedBlock
 from stowkenfs.vault.payloads import (
     content_key,
@@ -96,8 +98,10 @@ class Assembly:
         known: KnownKeys,
         next_numbers: dict[BlockKind, int],
         level: int,
+        near: NearRound | None = None,
     ) -> None:
         self._level = level
+        self.near = near
         self.records = _Shelf(next_numbers[BlockKind.RECORDS], known.records)
         self.segments = _Shelf(next_numbers[BlockKind.SEGMENTS], known.segments)
         self.templates = _Shelf(next_numbers[BlockKind.TEMPLATES], known.templates)
@@ -107,9 +111,9 @@ class Assembly:
         self._added = Tally()  # by the batch at hand
         self.frames: dict[int, tuple[int, int]] = {}  # {kind: (frames, bytes)}
 
-    def add(self, batch: EncodedBatch) -> BatchResult:
-        """Number what ``batch`` consists of."""
-        numbers = _BatchNumbers(batch, self)
+    def add(self, batch: EncodedBatch, *, fresh: bool = False) -> BatchResult:
+        """Number what ``batch`` consists of. ``fresh``: it is stored without deltas."""
+        numbers = _BatchNumbers(batch, self, {} if fresh else self._alike(batch))
         self._added = Tally()
         runs = [
             join_runs(Run(numbers.record(record), 1, record[0]) for record in job)
@@ -117,10 +121,31 @@ class Assembly:
         ]
         return BatchResult(runs, self._added)
 
-    def add_segment(self, key: int, frame: bytes) -> int:
+    def _alike(self, batch: EncodedBatch) -> dict[int, list[Match]]:
+        """Stored segments that may be like those of ``batch`` that are new, by position."""
+        if self.near is None:
+            return {}
+        known = self.segments.known
+        return self.near.look_up(
+            [item for item in batch.bands.items() if batch.segments[item[0]][0] not in known]
+        )
+
+    def add_segment(
+        self, key: int, frame: bytes, bands: bytes | None, alike: Sequence[Match] | None
+    ) -> int:
+        """The number of a segment. ``alike``: what it may be like, None if that is no matter."""
         found = self.segments.known.get(key)
         if found is not None:
             return found
+        delta = None
+        if self.near is not None and bands is not None and alike is not None:
+            delta = self.near.delta(frame, bands, alike)
+        number = self._add_segment(key, delta or frame)
+        if self.near is not None and bands is not None and delta is None:
+            self.near.add(number, bands, frame)
+        return number
+
+    def _add_segment(self, key: int, frame: bytes) -> int:
         kind = frame_kind(frame)
         count, size = self.frames.get(kind, (0, 0))
         self.frames[kind] = (count + 1, size + len(frame))
@@ -187,9 +212,12 @@ class Assembly:
 class _BatchNumbers:
     """From positions in one batch to numbers in the vault, on demand."""
 
-    def __init__(self, batch: EncodedBatch, assembly: Assembly) -> None:
+    def __init__(
+        self, batch: EncodedBatch, assembly: Assembly, alike: dict[int, list[Match]]
+    ) -> None:
         self._batch = batch
         self._assembly = assembly
+        self._alike = alike
         self._segments: dict[int, int] = {}
         self._templates: dict[int, int] = {}
 
@@ -212,7 +240,9 @@ class _BatchNumbers:
     def _segment(self, at: int) -> int:
         number = self._segments.get(at)
         if number is None:
-            number = self._segments[at] = self._assembly.add_segment(*self._batch.segments[at])
+            number = self._segments[at] = self._assembly.add_segment(
+                *self._batch.segments[at], self._batch.bands.get(at), self._alike.get(at)
+            )
         return number
 
     def _template(self, at: int) -> int:

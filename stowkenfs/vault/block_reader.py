@@ -9,10 +9,11 @@ import numpy as np
 from stowkenfs.documents.dense_layout import TemplateLayout, layout_of_template
 from stowkenfs.documents.pieces import Numbers
 from stowkenfs.documents.values import Style
-from stowkenfs.errors import BlockCorrupt, Corrupt
+from stowkenfs.errors import BlockCorrupt, Corrupt, FrameCorrupt
 from stowkenfs.frames.bulk import Speller
 from stowkenfs.frames.codebook import Codebook
-from stowkenfs.frames.codec import Segment
+from stowkenfs.frames.codec import FrameKind, Segment, whole_frame
+from stowkenfs.frames.dictionary import Dictionary
 from stowkenfs.frames.spelling import Escapes
 from stowkenfs.ids import PackNo, SegmentNo, TemplateNo
 from stowkenfs.index.catalogue import BlockPlace, Catalogue
@@ -21,6 +22,7 @@ from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import Block, BlockKind, Layout, decode_block
 from stowkenfs.vault.caches import SizedCache
 from stowkenfs.vault.codebooks import CodebookIn, decode_entry
+from stowkenfs.vault.registry_blocks import DictionaryEntry, RegistryItems, SubstringEntry
 from stowkenfs.vault.unpacked import (
     PlainSegments,
     Segments,
@@ -32,6 +34,10 @@ from stowkenfs.vault.unpacked import (
 LAYOUTS_MAX = 20_000
 BASES_BYTES_MAX = 24 << 20
 CODEBOOK_COST_BYTES = 900_000
+REGISTRY_BYTES_MAX = 16 << 20
+"""Of decoded substrings and dictionaries."""
+
+_DELTA = f"0x{FrameKind.DELTA:02x}"
 
 
 class BlockReader:
@@ -49,6 +55,7 @@ class BlockReader:
         self._blocks = SizedCache(block_cache_bytes)
         self._texts = SizedCache(block_cache_bytes // 4)
         self._bases = SizedCache(BASES_BYTES_MAX)
+        self._registry = SizedCache(REGISTRY_BYTES_MAX)
         # About LAYOUTS_MAX; no lock, for each use is one step to the interpreter.
         self._layouts: dict[TemplateNo, TemplateLayout] = {}
 
@@ -79,7 +86,7 @@ class BlockReader:
         """What one block holds, uncached."""
         block = self.read_block(place)
         try:
-            unpacked = unpack(block, self.layout_of, self._codebook)
+            unpacked = self.unpack(block)
         except BlockCorrupt:  # of another block, which this one needs
             raise
         except Corrupt as error:
@@ -87,6 +94,14 @@ class BlockReader:
         if not unpacked.holds(place.first, place.count, place.skip):
             raise BlockCorrupt(place.pack, place.offset_bytes, "holds other numbers than indexed")
         return unpacked
+
+    def stored_block(self, place: BlockPlace) -> bytes:
+        """One block as it lies in its pack, unchecked."""
+        return self._store.read(place.pack, place.offset_bytes, place.stored_bytes)
+
+    def unpack(self, block: Block) -> Unpacked:
+        """What a block holds that is not, or not yet, in a pack. Raises Corrupt."""
+        return unpack(block, self.layout_of, self._codebook, self)
 
     def _place(self, kind: BlockKind, number: int) -> BlockPlace:
         place = self._catalogue.locate(kind, number)
@@ -174,8 +189,40 @@ class BlockReader:
 
     def forget(self) -> None:
         """Let go of what is unpacked; for measuring."""
-        for cache in (self._blocks, self._texts, self._bases):
+        for cache in (self._blocks, self._texts, self._bases, self._registry):
             cache.clear()
+
+    # What frames refer to
+
+    def registry_entry(self, kind: BlockKind, number: int) -> bytes:
+        """The entry of a substring or dictionary. Raises Corrupt."""
+        unpacked, at = self._block_with(kind, number)
+        return cast("RegistryItems", unpacked.items).entry(at)
+
+    def substring(self, number: int) -> Segment:
+        """A run of ids that frames refer to. Raises Corrupt, as all of these do."""
+        name = (BlockKind.SUBSTRINGS, number)
+        found: Segment | None = self._registry.get(name)
+        if found is None:
+            found = SubstringEntry.decode(self.registry_entry(*name)).segment()
+            self._registry.put(name, found, found.tokens.nbytes + 300)
+        return found
+
+    def dictionary(self, number: int) -> Dictionary:
+        """A dictionary that frames refer to."""
+        name = (BlockKind.DICTIONARIES, number)
+        found: Dictionary | None = self._registry.get(name)
+        if found is None:
+            found = DictionaryEntry.decode(self.registry_entry(*name)).load()
+            self._registry.put(name, found, found.memory_bytes)
+        return found
+
+    def canonical(self, number: int) -> Segment:
+        """A segment that others are told as differences from; it is none of those itself."""
+        segments, at = self._segments(SegmentNo(number))
+        if segments.kind(at) == _DELTA:
+            raise FrameCorrupt(f"segment {number}, which others refer to, refers to one itself")
+        return segments.segment(at)
 
     # Segments and templates
 
@@ -231,10 +278,10 @@ class BlockReader:
         ]
 
     def stored_segment(self, number: SegmentNo) -> tuple[int, bytes]:
-        """Key and frame of a segment that was not compacted."""
+        """Key of a segment that was not compacted, and a frame of it that refers to nothing."""
         segments, at = self._segments(number)
         items = cast("PlainSegments", segments).items
-        return int(items.keys[at]), items.frames[at]
+        return int(items.keys[at]), whole_frame(items.frames[at], self)
 
     def _template_of(self, number: int) -> bytes:
         return self.template(TemplateNo(number))

@@ -21,6 +21,8 @@ from stowkenfs.vault.assembly import Assembly, BatchResult, KnownKeys
 from stowkenfs.vault.dedup import Dedup, slices
 from stowkenfs.vault.encode import EncodedBatch
 from stowkenfs.vault.leader import Leader
+from stowkenfs.vault.near import NearIndex
+from stowkenfs.vault.near_round import NearRound
 from stowkenfs.vault.packs import PackedBlock, PackWriter, Tier
 
 KEYS_AT_ONCE = 50
@@ -56,11 +58,13 @@ class Committer:
         dedup: Dedup,
         store: PackStore,
         level: int,
+        near: NearIndex,
     ) -> None:
         self._connection = connection
         self._catalogue = catalogue
         self._dedup = dedup
         self._level = level
+        self._near = near
         self._writer = PackWriter(catalogue, store, Tier.HOT)
         self._leader: Leader[Submission, BatchResult] = Leader(
             self._round, weight_max=ROUND_BYTES_MAX
@@ -111,8 +115,9 @@ class Committer:
             if not submission.fresh:
                 await self._look_up(submission.batch, known)
         numbers = {kind: self._catalogue.next_number(kind) for kind in BlockKind}
+        near = await self._near.begin(self._level)
         assembly, results, blocks = await anyio.to_thread.run_sync(
-            self._assemble, submissions, known, numbers
+            self._assemble, submissions, known, numbers, near
         )
         if blocks:
             places = await self._writer.write(blocks)
@@ -124,9 +129,10 @@ class Committer:
         submissions: Sequence[Submission],
         known: KnownKeys,
         numbers: dict[BlockKind, int],
+        near: NearRound | None,
     ) -> tuple[Assembly, list[BatchResult], list[PackedBlock]]:
-        assembly = Assembly(known, numbers, self._level)
-        results = [assembly.add(submission.batch) for submission in submissions]
+        assembly = Assembly(known, numbers, self._level, near)
+        results = [assembly.add(one.batch, fresh=one.fresh) for one in submissions]
         blocks = list(assembly.blocks())
         number = numbers[BlockKind.NAMESPACE]
         for submission in submissions:
@@ -157,6 +163,8 @@ class Committer:
             for some in slices(shelf.new_keys(), KEYS_AT_ONCE):
                 self._catalogue.add_keys(table, some)
                 await anyio.lowlevel.checkpoint()
+        if assembly.near is not None:
+            await self._near.note(assembly.near)
 
     async def _sync_round(self, waiting: Sequence[None]) -> list[bool]:
         await anyio.to_thread.run_sync(self._connection.sync)

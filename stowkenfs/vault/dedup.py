@@ -7,6 +7,7 @@ into, and for segments and templates their content compared.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import anyio.lowlevel
@@ -34,21 +35,30 @@ Ranges = dict[BlockKind, list[tuple[int, int]]]
 """``{kind: [(first, end), ...]}`` of numbers, sorted, without overlaps."""
 
 
+IsLeaving = Callable[[BlockKind, int], bool]
+"""Whether a number of a kind is on its way out."""
+
+
 class Dedup:
     """Looks up keys. Event loop's thread, which also owns ``_leaving``.
 
-    ``_leaving``: numbers that compaction is about to replace, which nothing new may refer to.
+    ``_leaving``: numbers that compaction or a collection is about to take away, which nothing
+    new may refer to; None for none.
     """
 
     def __init__(self, catalogue: Catalogue, runs: KeyRuns, reader: Reader) -> None:
         self._catalogue = catalogue
         self._runs = runs
         self._reader = reader
-        self._leaving: Ranges = {}
+        self._leaving: IsLeaving | None = None
 
     def leave_out(self, ranges: Ranges) -> None:
         """Do not find these any more; an empty dictionary ends it."""
-        self._leaving = ranges
+        self._leaving = partial(_is_in, ranges) if ranges else None
+
+    def leave_out_what(self, is_leaving: IsLeaving) -> None:
+        """Do not find numbers of which this is true, in any thread; see ``leave_out``."""
+        self._leaving = is_leaving
 
     async def records(self, keys: Sequence[int]) -> dict[int, int]:
         """``{key: number}`` of records that are stored."""
@@ -81,12 +91,12 @@ class Dedup:
         found: dict[int, int] = {}
         for some in slices(keys, ROWS_AT_ONCE):
             rows = self._catalogue.find_keys(TABLES[kind], some)
-            found |= {key: no for key, no in rows.items() if not self._is_leaving(kind, no)}
+            found |= {key: no for key, no in rows.items() if not self.is_leaving(kind, no)}
             await anyio.lowlevel.checkpoint()
         missing = [key for key in keys if key not in found]
         if missing and self._runs.plan(kind):
             in_packs = await anyio.to_thread.run_sync(self._in_packs, kind, missing, look)
-            found |= {key: no for key, no in in_packs.items() if not self._is_leaving(kind, no)}
+            found |= {key: no for key, no in in_packs.items() if not self.is_leaving(kind, no)}
         return found
 
     def _in_packs(
@@ -114,12 +124,18 @@ class Dedup:
                 return number
         return None
 
-    def _is_leaving(self, kind: BlockKind, number: int) -> bool:
-        ranges = self._leaving.get(kind)
-        if not ranges:
-            return False
-        at = bisect_right(ranges, number, key=lambda bounds: bounds[0])
-        return bool(at) and number < ranges[at - 1][1]
+    def is_leaving(self, kind: BlockKind, number: int) -> bool:
+        """Whether a number is left out. In a round also from its thread: it stays as it is."""
+        test = self._leaving
+        return test is not None and test(kind, number)
+
+
+def _is_in(ranges: Ranges, kind: BlockKind, number: int) -> bool:
+    of_kind = ranges.get(kind)
+    if not of_kind:
+        return False
+    at = bisect_right(of_kind, number, key=lambda bounds: bounds[0])
+    return bool(at) and number < of_kind[at - 1][1]
 
 
 def slices(rows: Sequence[T], length: int) -> Iterator[Sequence[T]]:

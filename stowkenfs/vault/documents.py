@@ -18,14 +18,14 @@ from stowkenfs.vault.about import HEAD_BYTES, about
 from stowkenfs.vault.assembly import Tally
 from stowkenfs.vault.ingest import Piece
 from stowkenfs.vault.inspect import DocumentSummary, summarize
-from stowkenfs.vault.maintenance import Maintained
+from stowkenfs.vault.reindexed import Reindexed
 from stowkenfs.vault.sealer import extents_of
 
 WALK_ROWS = 500
 READ_BYTES = 1 << 20
 
 
-class Documents(Maintained):
+class Documents(Reindexed):
     """Files by path or inode, whatever they hold."""
 
     async def write_document(

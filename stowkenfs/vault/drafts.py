@@ -11,12 +11,13 @@ import errno
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.drafts import DraftTable, Region
 from stowkenfs.store.local import sync_directory
+from stowkenfs.vault.draft_files import draft_path
 from stowkenfs.vault.spools import Spools
 
 SPOOLED_BYTES_MAX = 128 << 10
@@ -48,7 +49,8 @@ class Draft:
     """The unsealed bytes of one document. Event loop's thread.
 
     ``_regions`` is sorted by ``start``, disjoint, and never has two that could be one.
-    ``_tail``, the one that ends where the file ends, is the only one that grows.
+    ``_tail``, the one that ends where the file ends, is the only one that grows without a row.
+    ``_used``: spools that regions are in.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class Draft:
         self._spools = spools
         self._ino = ino
         self._generation = generation
-        self._regions = regions
+        self._set_regions(regions)
         self._fd: int | None = None
+        self._sync_failed = False
         self._tail: Region | None = None
         on_disk = self._length_on_disk()
         for region in regions:
@@ -76,7 +79,6 @@ class Draft:
         # After a power cut the file may be shorter than its rows say: nothing new goes there.
         ends = (r.file_start + (r.length or 0) for r in regions if not r.spool)
         self._file_length = max(on_disk, *ends, 0)
-        self._starts = [region.start for region in regions]
         if self._tail is not None and not self._tail.length:
             self._keep([(0, self.end)])
 
@@ -94,7 +96,7 @@ class Draft:
 
     def _open(self) -> int:
         if self._fd is None:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(self._path, self._spools.open_flags, 0o600)
         return self._fd
 
     def release_file(self) -> None:
@@ -104,9 +106,20 @@ class Draft:
             self._fd = None
 
     def files_to_sync(self) -> list[int]:
-        """Descriptors of the files that hold the draft, for ``sync_files``."""
+        """Descriptors of the files that hold the draft, for ``sync_files``.
+
+        Raises OSError once a sync of them has failed: what the kernel could not write it may
+        take for written from then on, so only bytes that were written anew count, as records.
+        """
+        if self._sync_failed or self._spools.has_failed(self._spools_used()):
+            raise OSError(errno.EIO, f"draft {self._path.name}: a sync failed before")
         files = self._spools.duplicates(self._spools_used())
         return [*files, os.dup(self._open())] if self._file_length else files
+
+    def note_failed_sync(self) -> None:
+        """Do not trust any later sync of the files."""
+        self._sync_failed = True
+        self._spools.note_failed_sync(self._spools_used())
 
     @property
     def modified_ns(self) -> int:
@@ -115,7 +128,7 @@ class Draft:
         return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
 
     def _spools_used(self) -> set[int]:
-        return {region.spool for region in self._regions if region.spool}
+        return set(self._used)
 
     # What is where
 
@@ -212,35 +225,54 @@ class Draft:
             self._new_region(at, content[at - start :])
 
     def _spool(self, start: int, content: bytes) -> None:
-        """The first region, in the current spool."""
+        """A region in the current spool; one that it continues becomes longer."""
         spool, position = self._spools.append(content)
+        before = self._region_before(start)
+        if before is not None and before.spool == spool and _file_end(before) == position:
+            longer = replace(before, length=(before.length or 0) + len(content))
+            self._table.put_region(self._ino, longer)
+            before.length = longer.length
+            return
         region = Region(start, position, len(content), spool)
         self._table.put_region(self._ino, region)
-        self._spools.refer((), (spool,))
-        self._regions, self._starts = [region], [start]
+        if spool not in self._used:
+            self._used.add(spool)
+            self._spools.refer((), (spool,))
+        self._insert(region)
+
+    def _region_before(self, start: int) -> Region | None:
+        """The region that ends at ``start``."""
+        at = bisect_left(self._starts, start) - 1
+        before = self._regions[at] if at >= 0 else None
+        return before if before and before.start + (before.length or 0) == start else None
+
+    def _insert(self, region: Region) -> None:
+        at = bisect_right(self._starts, region.start)
+        self._regions.insert(at, region)
+        self._starts.insert(at, region.start)
 
     def _new_region(self, start: int, content: bytes) -> None:
-        """Append ``content`` to the file as a region that becomes the tail.
+        """Put ``content`` where nothing is yet: to the own file only if it continues what is there.
 
-        The order matters: the earlier tail's length is fixed before bytes that are not
-        its own follow it, and a row never promises bytes that are not there.
+        The tail's length is that of the file, and a power cut may take back any row that is not
+        synced. So bytes of another place never follow a tail: they would be taken for its own.
         """
-        tail = self._tail
-        if tail is not None and tail.start + (tail.length or 0) == start:
+        before = self._region_before(start)
+        if before is not None and not before.spool and _file_end(before) == self._file_length:
             self._append(content)
-            tail.length = (tail.length or 0) + len(content)
-            return
-        if tail is not None:
-            self._table.put_region(self._ino, tail)
-            self._tail = None
-        region = Region(start, self._file_length, None)
-        self._append(content)
-        self._table.put_region(self._ino, region)
-        region.length = len(content)
-        at = bisect_right(self._starts, start)
-        self._regions.insert(at, region)
-        self._starts.insert(at, start)
-        self._tail = region
+            if before is not self._tail:
+                self._table.put_region(self._ino, replace(before, length=None))
+                self._tail = before
+            before.length = (before.length or 0) + len(content)
+        elif self._file_length:
+            self._spool(start, content)
+        else:
+            self._append(content)
+            region = Region(start, 0, None)
+            self._table.put_region(self._ino, region)
+            region.length = len(content)
+            self._insert(region)
+            self._tail = region
 
     def _append(self, content: bytes) -> None:
         try:
@@ -288,6 +320,7 @@ class Draft:
     def _set_regions(self, regions: list[Region]) -> None:
         self._regions = regions
         self._starts = [region.start for region in regions]
+        self._used = {region.spool for region in regions if region.spool}
 
     @property
     def has_outgrown(self) -> bool:
@@ -312,6 +345,7 @@ class Draft:
         old = self._path
         self.release_file()
         self._generation = move.generation
+        self._sync_failed = False
         self._file_length = 0
         for region, content in zip(self._own(), move.contents, strict=True):
             region.file_start = self._file_length
@@ -329,39 +363,8 @@ class Draft:
         return self._path
 
 
-def sync_files(files: list[int], directory: Path) -> None:
-    """Return when ``files`` and their names survive a power cut; closes them. Blocks."""
-    try:
-        for fd in files:
-            os.fdatasync(fd)
-    finally:
-        for fd in files:
-            os.close(fd)
-    sync_directory(directory)
-
-
-def sync_drafts(directory: Path) -> None:
-    """Return when all drafts survive a power cut. Blocks."""
-    for path in directory.iterdir():
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
-    sync_directory(directory)
-
-
-def draft_path(directory: Path, ino: InodeNo, generation: int) -> Path:
-    return directory / f"{ino:x}.{generation:x}"
-
-
-def parse_draft_name(name: str) -> tuple[InodeNo, int] | None:
-    """Inode and generation of a file under ``drafts/``; None for anything else."""
-    ino, dot, generation = name.partition(".")
-    try:
-        return (InodeNo(int(ino, 16)), int(generation, 16)) if dot else None
-    except ValueError:
-        return None
+def _file_end(region: Region) -> int:
+    return region.file_start + (region.length or 0)
 
 
 def new_draft(directory: Path, table: DraftTable, spools: Spools, ino: InodeNo) -> Draft:

@@ -12,7 +12,8 @@ from stowkenfs.documents.body import BodyValue, References, encode_body
 from stowkenfs.documents.split import Unit, encode_unit
 from stowkenfs.documents.values import Part, Payload, Record, Style, TokenList, Value
 from stowkenfs.frames.address import segment_hash, segment_key
-from stowkenfs.frames.codec import encode_frame
+from stowkenfs.frames.codec import EncodeChoices, Segment, encode_frame, encode_referring
+from stowkenfs.frames.minhash import bands_of_many, has_bands
 from stowkenfs.frames.tokenizer import tokenize
 from stowkenfs.frames.varints import TokenArray
 from stowkenfs.ids import SegmentNo, Vocabulary
@@ -42,20 +43,32 @@ class EncodedBatch:
     """What a list of jobs became. Segments and templates are unique within the batch."""
 
     segments: list[tuple[int, bytes]] = field(default_factory=list)  # (key, frame)
+    bands: dict[int, bytes] = field(default_factory=dict)  # of segments, by position, if wanted
     templates: list[bytes] = field(default_factory=list)
     records: list[list[EncodedRecord]] = field(default_factory=list)  # one list for each job
 
 
-def encode_batch(jobs: Sequence[Job], level: int) -> EncodedBatch:
-    """Encode ``jobs``; deterministic, and verified against each unit's bytes."""
-    return _Encoder(level).run(jobs)
+def encode_batch(
+    jobs: Sequence[Job],
+    level: int,
+    with_bands: bool = False,
+    choices: EncodeChoices | None = None,
+) -> EncodedBatch:
+    """Encode ``jobs``; deterministic, and verified against each unit's bytes.
+
+    ``choices``: what new frames may refer to. ``with_bands``: segments are to be compared.
+    """
+    return _Encoder(level, choices, with_bands=with_bands).run(jobs)
 
 
 class _Encoder:
     """One batch in the making."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, choices: EncodeChoices | None, *, with_bands: bool) -> None:
         self._level = level
+        self._with_bands = with_bands
+        self._to_compare: dict[int, TokenArray] = {}  # {position: ids} of those with bands
+        self._choices = choices
         self._batch = EncodedBatch()
         self._templates: dict[bytes, int] = {}
         self._segments: dict[int, int] = {}  # {key: position}
@@ -67,6 +80,9 @@ class _Encoder:
                 self._record(record, content, job)
                 for record, content in _with_contents(encode_unit(job.unit), job.unit.content)
             ])  # fmt: skip
+        bands = bands_of_many(list(self._to_compare.values()))
+        for at, of_segment in zip(self._to_compare, bands, strict=True):
+            self._batch.bands[at] = of_segment.tobytes()
         return self._batch
 
     def _record(self, record: Record, content: memoryview, job: Job) -> EncodedRecord:
@@ -107,6 +123,7 @@ class _Encoder:
         if tokens is None:  # it does not survive, or is binary
             return self._segment(as_bytes, Vocabulary.BYTES)
         frame = encode_frame(tokens, vocabulary, level=self._level)
+        # Whatever may be referred to: the same text is the same segment for ever.
         if len(frame) > TOKENS_RARELY_PAY * len(content):
             plain = encode_frame(as_bytes, Vocabulary.BYTES, level=self._level)
             if len(plain) < len(frame):
@@ -121,9 +138,18 @@ class _Encoder:
         if at is None:
             if frame is None:
                 frame = encode_frame(tokens, vocabulary, level=self._level)
+            if self._choices is not None:
+                frame = self._smaller(frame, Segment(vocabulary, tokens), self._choices)
             at = self._segments[key] = len(self._batch.segments)
             self._batch.segments.append((key, frame))
+            if self._with_bands and has_bands(len(tokens), vocabulary):
+                self._to_compare[at] = tokens
         return at
+
+    def _smaller(self, frame: bytes, segment: Segment, choices: EncodeChoices) -> bytes:
+        """``frame``, or one that refers to something and is smaller."""
+        other = encode_referring(segment, choices, level=self._level)
+        return frame if other is None or len(other) >= len(frame) else other
 
 
 def _with_contents(

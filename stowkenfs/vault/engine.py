@@ -1,32 +1,42 @@
 """The parts of an opened vault, wired up, and what makes its changes durable."""
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from stowkenfs.ids import InodeNo, PackNo
+from stowkenfs.index.canonicals import CanonicalTable
 from stowkenfs.index.catalogue import Catalogue
 from stowkenfs.index.changes import ChangeLog
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.frozen_tree import FrozenTree
 from stowkenfs.index.inodes import InodeTable
 from stowkenfs.index.key_runs import KeyRuns
+from stowkenfs.index.space import FULL, giving_room
 from stowkenfs.store.api import PackStore
+from stowkenfs.store.block import BlockKind
 from stowkenfs.store.local import LocalStore
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.dedup import Dedup
-from stowkenfs.vault.drafts import sync_drafts, sync_files
+from stowkenfs.vault.draft_files import sync_drafts, sync_files
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.ingest import Ingest
 from stowkenfs.vault.lock import Holder, VaultLock
 from stowkenfs.vault.namespace import encode_changes
+from stowkenfs.vault.near import NearIndex
 from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
+from stowkenfs.vault.registry import Registry
 from stowkenfs.vault.sealer import Sealer
 from stowkenfs.vault.tree import Tree
+
+log = logging.getLogger(__name__)
 
 CHANGES_AT_ONCE = 500
 
@@ -46,7 +56,10 @@ class Engine:
         config: VaultConfig,
         directory: Path | None,
         clock: Clock,
+        *,
+        read_only: bool = False,
     ) -> None:
+        self.read_only = read_only
         self.config = config
         self.directory = directory
         self._connection = connection
@@ -67,21 +80,37 @@ class Engine:
         self.readers = Passages()
         drafts = directory / "drafts" if directory else None
         self.files = FileTable(
-            connection, self._inodes, self._catalogue, self.reader, self.readers, drafts, clock
+            connection,
+            self._inodes,
+            self._catalogue,
+            self.reader,
+            self.readers,
+            drafts,
+            clock,
+            read_only=read_only,
         )
         self.tree = Tree(connection, self._inodes, self.files, clock)
         self._store = store
         self._runs = KeyRuns(connection, self.reader.payload)
         self._dedup = Dedup(self._catalogue, self._runs, self.reader)
-        self._committer = Committer(
-            connection, self._catalogue, self._dedup, store, config.compression_level
+        self._near = NearIndex(
+            CanonicalTable(connection),
+            self.reader,
+            lambda number: self._dedup.is_leaving(BlockKind.SEGMENTS, number),
+            config.near_dedup_threshold,
         )
+        self._committer = Committer(
+            connection, self._catalogue, self._dedup, store, config.compression_level, self._near
+        )
+        self._registry = Registry(connection, self._catalogue, self.reader, store, clock)
         self.ingest = Ingest(
             self._dedup,
             self._committer,
             self.reader,
             workers=config.workers,
             level=config.compression_level,
+            choices=self._registry.choices,
+            with_bands=self._near.is_on,
         )
         self.sealer = Sealer(
             self.files,
@@ -99,6 +128,11 @@ class Engine:
 
     def _recover(self, store: LocalStore) -> None:
         """Undo what a crash left half done; quick, whatever the vault's size."""
+        if self.read_only:
+            if not self._connection.is_settled():  # it is a copy
+                self.files.recover()
+                self._connection.end_writing()
+            return
         committed = self._catalogue.packs()
         for pack, size in store.packs():
             length = committed.get(pack)
@@ -106,7 +140,9 @@ class Engine:
                 store.remove(pack)
             elif size > length:
                 store.truncate(pack, length)
-        for ino in self.files.recover():
+        with giving_room():
+            drafts = self.files.recover()
+        for ino in drafts:
             self.sealer.note(ino)
 
     def announce(self, mountpoint: str, *, leaving: bool = False) -> None:
@@ -115,9 +151,13 @@ class Engine:
             self._lock.announce(Holder(os.getpid(), mountpoint, leaving))
 
     async def _finish(self) -> None:
-        await self.files.settle_all()
+        if self.read_only:
+            return
+        with unless_full("sizes and times of files come from their drafts the next time"):
+            await self.files.settle_all()
         self.files.finish()
-        await self.write_namespace()
+        with giving_room(), unless_full("the index has changes that packs do not tell yet"):
+            await self.write_namespace()
         if self.directory is not None:
             await anyio.to_thread.run_sync(sync_drafts, self.directory / "drafts")
         await self.sync()
@@ -135,8 +175,13 @@ class Engine:
         if live is not None:
             self.files.settle(live)
             if live.draft is not None and self.directory is not None:
-                files = live.draft.files_to_sync()
-                await anyio.to_thread.run_sync(sync_files, files, self.directory / "drafts")
+                draft = live.draft
+                files = draft.files_to_sync()
+                try:
+                    await anyio.to_thread.run_sync(sync_files, files, self.directory / "drafts")
+                except OSError:
+                    draft.note_failed_sync()
+                    raise
         await self.sync()
 
     async def write_namespace(self) -> None:
@@ -172,3 +217,14 @@ class Engine:
         self._catalogue.refresh()
         self._runs.refresh()
         self._frozen.refresh()
+
+
+@contextmanager
+def unless_full(left: str) -> Iterator[None]:
+    """Go on after what failed for want of room; ``left`` says what is left for when there is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        log.warning("the disk is full: %s", left)

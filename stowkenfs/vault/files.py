@@ -1,7 +1,11 @@
 """Files in use: content as readers and writers see it, from drafts, records and holes."""
 
+import errno
+import os
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio.lowlevel
@@ -13,7 +17,10 @@ from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.drafts import DraftTable
 from stowkenfs.index.inodes import Inode, InodeTable
-from stowkenfs.vault.drafts import Draft, load_draft, new_draft, parse_draft_name
+from stowkenfs.index.space import giving_room
+from stowkenfs.store.local import sync_directory
+from stowkenfs.vault.draft_files import parse_draft_name
+from stowkenfs.vault.drafts import Draft, load_draft, new_draft
 from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.reading import Contents
@@ -26,6 +33,8 @@ IDLE_FILES_MAX = 4096
 """Files without users whose rows may still be out of date."""
 
 ROWS_AT_ONCE = 200
+ROWS_IF_SHORT = 8
+"""On a full disk."""
 
 Clock = Callable[[], int]
 
@@ -70,6 +79,8 @@ class FileTable:
         readers: Passages,
         draft_directory: Path | None,
         clock: Clock,
+        *,
+        read_only: bool = False,
     ) -> None:
         self._connection = connection
         self._inodes = inodes
@@ -78,10 +89,14 @@ class FileTable:
         self._readers = readers
         self._drafts = DraftTable(connection)
         self._directory = draft_directory
-        self._spools = Spools(draft_directory, self._drafts) if draft_directory else None
+        self._read_only = read_only
+        self._spools = (
+            Spools(draft_directory, self._drafts, read_only=read_only) if draft_directory else None
+        )
         self._clock = clock
         self._live: dict[InodeNo, LiveFile] = {}
         self._idle: dict[InodeNo, LiveFile] = {}
+        self._forgotten: set[InodeNo] = set()
         self._stale: list[Path] = []
         self.on_draft: Callable[[InodeNo], None] = lambda _: None
         self.is_looked_up: Callable[[InodeNo], bool] = lambda _: False
@@ -89,7 +104,6 @@ class FileTable:
 
     def _reload(self) -> None:
         """After a rollback, which only failing disks cause: be what the index says again."""
-        self._stale.clear()  # it may name files that are needed; others go at the next opening
         if self._spools is not None:
             self._spools.reload()
         for ino, live in self._live.items():
@@ -180,44 +194,65 @@ class FileTable:
         return live is not None and live.users > 0
 
     def forgotten(self, inodes: Iterable[InodeNo]) -> None:
-        """The kernel let go of ``inodes``: those without a name go now."""
-        with self._connection.transaction():
-            for ino in inodes:
-                if self._has_users(ino):
-                    continue
-                inode = self._inodes.get(ino)
-                if inode is not None and inode.nlink == 0:
-                    self.purge(ino)
+        """The kernel let go of ``inodes``: those without a name go now, or with the next ones."""
+        self._forgotten.update(inodes)
+        waiting = list(self._forgotten)
+        rows = self._rows_at_once()
+        for start in range(0, len(waiting), rows):
+            some = waiting[start : start + rows]
+            with giving_room(), self._connection.transaction():
+                for ino in some:
+                    self._purge_if_forgotten(ino)
+            self._forgotten.difference_update(some)
+
+    def _purge_if_forgotten(self, ino: InodeNo) -> None:
+        if self.in_use(ino):
+            return
+        inode = self._inodes.get(ino)
+        if inode is not None and inode.nlink == 0:
+            self.purge(ino)
+
+    def _rows_at_once(self) -> int:
+        """How many files one transaction may be about."""
+        return ROWS_IF_SHORT if self._connection.is_short_of_room else ROWS_AT_ONCE
 
     def purge(self, ino: InodeNo) -> None:
         """Forget a file that has neither a name nor a user."""
-        live = self._live.pop(ino, None)
-        self._idle.pop(ino, None)
+        live = self._live.get(ino)
         draft = live.draft if live is not None else self._load_draft(ino)
-        with self._connection.transaction():
+        with giving_room(), self._connection.transaction():
             if draft is not None:
-                self._stale.append(draft.forget())
+                self._connection.after_commit(partial(self._stale.append, draft.forget()))
             self._inodes.delete(ino)
+            self._connection.after_commit(partial(self._let_go, ino))
+
+    def _let_go(self, ino: InodeNo) -> None:
+        """Nobody uses a file, and the index knows all of it."""
+        self._live.pop(ino, None)
+        self._idle.pop(ino, None)
 
     def settle(self, live: LiveFile) -> None:
         """Bring the index's row up to date."""
         if live.unsettled:
-            self._inodes.update(live.inode)
-            live.unsettled = False
+            with giving_room(), self._connection.transaction():
+                self._inodes.update(live.inode)
+                live.unsettled = False
 
     async def settle_all(self) -> None:
         """Bring all rows up to date, a few at a time, and let go of files without users."""
+        if self._forgotten:
+            self.forgotten(())
         unsettled = [ino for ino, live in self._live.items() if live.unsettled or not live.users]
-        for start in range(0, len(unsettled), ROWS_AT_ONCE):
-            with self._connection.transaction():
-                for ino in unsettled[start : start + ROWS_AT_ONCE]:
+        rows = self._rows_at_once()
+        for start in range(0, len(unsettled), rows):
+            with giving_room(), self._connection.transaction():
+                for ino in unsettled[start : start + rows]:
                     live = self._live.get(ino)
                     if live is None:
                         continue
                     self.settle(live)
                     if not live.users:
-                        del self._live[ino]
-                        self._idle.pop(ino, None)
+                        self._connection.after_commit(partial(self._let_go, ino))
             await anyio.lowlevel.checkpoint()
 
     # Changes
@@ -229,6 +264,9 @@ class FileTable:
             return 0
         if start + len(content) > FILE_BYTES_MAX:
             raise FileTooLarge(f"a file ends at byte {FILE_BYTES_MAX}")
+        if self._read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        self._connection.require_room()
         live.note_change(start)
         if live.draft is None:
             with self._connection.transaction():
@@ -254,7 +292,10 @@ class FileTable:
             raise FileTooLarge(f"a file ends at byte {FILE_BYTES_MAX}")
         live = self.acquire(ino, writing=False)
         try:
-            with self._connection.transaction():
+            with ExitStack() as changing:
+                if size < live.inode.size:
+                    changing.enter_context(giving_room())
+                changing.enter_context(self._connection.transaction())
                 if size < live.inode.size:
                     self._cut(live, size)
                 now = self._clock()
@@ -274,7 +315,7 @@ class FileTable:
 
     def _let_go_if_empty(self, live: LiveFile, draft: Draft) -> None:
         if draft.is_empty:
-            self._stale.append(draft.forget())
+            self._connection.after_commit(partial(self._stale.append, draft.forget()))
             live.draft = None
 
     async def leave_outgrown(self, live: LiveFile) -> None:
@@ -292,13 +333,13 @@ class FileTable:
         if live.draft is not draft or live.changed_from is not None:
             self._stale.append(move.path)
             return
-        with self._connection.transaction():
-            self._stale.append(draft.finish_move(move))
+        with giving_room(), self._connection.transaction():
+            self._connection.after_commit(partial(self._stale.append, draft.finish_move(move)))
 
     def sealed(self, live: LiveFile, start: int, end: int, extents: list[Extent]) -> None:
         """Records hold ``start`` to ``end`` now: they replace the draft's bytes there."""
         ino = live.inode.ino
-        with self._connection.transaction():
+        with giving_room(), self._connection.transaction():
             self._catalogue.replace_extents(ino, start, end, extents)
             if live.draft is None:
                 return
@@ -325,11 +366,14 @@ class FileTable:
         drafts = self._drafts.all()
         if self._directory is None:
             return []
-        known = set(drafts)
-        for path in self._directory.iterdir():
+        known, removed = set(drafts), False
+        for path in () if self._read_only else self._directory.iterdir():
             is_spool = self._spools is not None and self._spools.is_needed(path.name)
             if not is_spool and parse_draft_name(path.name) not in known:
                 path.unlink()
+                removed = True
+        if removed:  # else a new file of the same name might turn out to be the old one
+            sync_directory(self._directory)
         for ino, _ in drafts:
             self._recover_size(ino)
         return [ino for ino, _ in drafts]

@@ -1,11 +1,10 @@
 """Units of documents to verified records: look up, encode, store, read back, compare."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
-import anyio.to_process
 import anyio.to_thread
 
 from stowkenfs.documents.split import Unit, UnitKind
@@ -19,6 +18,7 @@ from stowkenfs.vault.leader import Turn, Turns
 from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.payloads import content_key
 from stowkenfs.vault.reader import Reader
+from stowkenfs.vault.registry_choices import Choices, call_in_worker
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Ingest:
 
     ``_encoders`` bounds how many batches are being encoded; ``_turns`` lines them up again.
     ``passages``: who calls ``store`` is inside until its runs are extents of a document.
+    ``choices`` gives what new frames may refer to, as long as one is inside.
     """
 
     def __init__(
@@ -47,12 +48,16 @@ class Ingest:
         *,
         workers: int,
         level: int,
+        choices: Callable[[], Awaitable[Choices | None]],
+        with_bands: bool = False,
     ) -> None:
         self._dedup = dedup
         self._committer = committer
         self._reader = reader
         self._workers = workers
         self._level = level
+        self._with_bands = with_bands
+        self._choices = choices
         self._encoders = anyio.CapacityLimiter(max(workers, 1))
         self._turns = Turns()
         self.passages = Passages()
@@ -110,15 +115,22 @@ class Ingest:
         ]
 
     async def _encode(self, jobs: list[Job]) -> EncodedBatch:
+        choices = await self._choices()
         if self._workers:
             try:
-                return await anyio.to_process.run_sync(
-                    encode_batch, jobs, self._level, cancellable=True, limiter=self._encoders
+                return await call_in_worker(
+                    encode_batch,
+                    jobs,
+                    self._level,
+                    self._with_bands,
+                    choices=choices,
+                    limiter=self._encoders,
                 )
             except anyio.BrokenWorkerProcess:
                 log.warning("a worker process died; its batch is encoded in this one")
+        here = None if choices is None else choices.here
         return await anyio.to_thread.run_sync(
-            encode_batch, jobs, self._level, limiter=self._encoders
+            encode_batch, jobs, self._level, self._with_bands, here, limiter=self._encoders
         )
 
     def _differing(self, pieces: Sequence[Piece], runs: Sequence[Sequence[Run]]) -> list[int]:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,17 +32,28 @@ class VaultLock:
     The kernel drops it with the process, so a crash leaves nothing to clean.
     """
 
-    def __init__(self, directory: Path, *, wait_seconds: float = 0.0) -> None:
+    def __init__(
+        self, directory: Path, *, wait_seconds: float = 0.0, read_only: bool = False
+    ) -> None:
         """Take the lock, waiting for a holder that is about to leave.
 
+        To read only, several processes may have it, and nothing is written.
         Raises VaultLocked, which says who holds it.
         """
-        self._path = directory / "lock"
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._read_only = read_only
+        flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
+        try:
+            self._fd: int | None = os.open(directory / "lock", flags | os.O_CLOEXEC, 0o600)
+        except OSError:
+            if not read_only:
+                raise
+            self._fd = None  # nobody could hold it
+            return
+        sort = fcntl.LOCK_SH if read_only else fcntl.LOCK_EX
         deadline = time.monotonic() + wait_seconds
         while True:
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._fd, sort | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 holder = read_holder(directory)
@@ -52,14 +64,26 @@ class VaultLock:
                 time.sleep(POLL_SECONDS)
         self.announce(Holder(os.getpid()))
 
+    @property
+    def is_to_read(self) -> bool:
+        """Whether the vault is only to be read."""
+        return self._read_only
+
     def announce(self, holder: Holder) -> None:
-        """Say who holds the lock; for messages only."""
+        """Say who holds the lock; for messages only, so a full disk does not matter."""
+        if self._read_only or self._fd is None:
+            return
         content = json.dumps(asdict(holder)).encode()
-        os.pwrite(self._fd, content.ljust(os.fstat(self._fd).st_size), 0)
-        os.ftruncate(self._fd, len(content))
+        with suppress(OSError):
+            os.pwrite(self._fd, content.ljust(os.fstat(self._fd).st_size), 0)
+            os.ftruncate(self._fd, len(content))
 
     def release(self) -> None:
-        os.ftruncate(self._fd, 0)  # it names nobody, and takes up no disk block
+        if self._fd is None:
+            return
+        if not self._read_only:
+            with suppress(OSError):
+                os.ftruncate(self._fd, 0)  # it names nobody, and takes up no disk block
         os.close(self._fd)
 
 

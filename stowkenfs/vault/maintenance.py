@@ -10,14 +10,17 @@ from stowkenfs.ids import InodeNo
 from stowkenfs.index.connection import CHECKPOINT_BYTES
 from stowkenfs.index.frozen_collect import Freezer
 from stowkenfs.index.keys import Grain
-from stowkenfs.store.block import BlockKind, Layout
+from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.compaction.batch import CompactOptions
 from stowkenfs.vault.compaction.compactor import Compactor, CompactReport, Parts
+from stowkenfs.vault.compaction.emptying import Emptier
 from stowkenfs.vault.compaction.keys import KeyCollector
 from stowkenfs.vault.compaction.merge import Merger
 from stowkenfs.vault.compaction.resume import Resumption
 from stowkenfs.vault.compaction.sweep import Sweeper
-from stowkenfs.vault.engine import Engine
+from stowkenfs.vault.compaction.tidying import Tidier
+from stowkenfs.vault.complaints import complain_of
+from stowkenfs.vault.engine import Engine, unless_full
 from stowkenfs.vault.files import FILE_BYTES_MAX
 from stowkenfs.vault.packs import PackWriter, Tier
 from stowkenfs.vault.reader import Reader
@@ -30,19 +33,23 @@ CHANGE_PAGES_AT_ONCE = 20
 TIDY_SECONDS = 2.0
 FLUSHED_KEYS_MIN = 50_000
 INDEX_PAGES_AT_ONCE = 100
-COMPACTION_CACHE_BYTES = 12 << 20
-"""Of blocks that compaction reads; it goes through them in their order."""
+PASSING_CACHE_BYTES = 12 << 20
+"""Of blocks that a job reads which goes through them in their order."""
 
 
 class Maintained(Engine):
     """An engine and the work on all of it, of which one thing is done at a time."""
 
     async def _finish(self) -> None:
-        await self._flush_keys()
+        if not self.read_only:
+            with unless_full("keys stay in the index"):
+                await self._flush_keys()
         await super()._finish()
 
     async def tidy(self) -> None:
         """Background work of a long-lived vault: seal, note names, keep the WAL short."""
+        if self.read_only:
+            return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.sealer.run)
             while True:
@@ -57,8 +64,8 @@ class Maintained(Engine):
                     break
             if self.index_log_bytes > CHECKPOINT_BYTES:
                 await self.shorten_index_log()
-        except OSError:
-            log.exception("background work failed; it is tried again")
+        except OSError as error:
+            complain_of(log, error, "background work failed, and is tried again")
 
     async def compact(
         self,
@@ -73,24 +80,12 @@ class Maintained(Engine):
         OSError, and Corrupt for records that cannot be read.
         """
         async with self._maintenance:
-            await self.sealer.seal_due(everything=True)
-            await self.ingest.passages.drain()  # what is being sealed at the moment
+            await self._seal_all()
             options = options or CompactOptions(threads=max(self.config.workers, 1))
-            # One of its own: what those who use the vault have in their caches stays there.
-            reader = Reader(
-                self._store,
-                self._catalogue,
-                record_cache_bytes=0,
-                block_cache_bytes=COMPACTION_CACHE_BYTES,
-            )
+            reader = self._passing_reader()
             writer = PackWriter(self._catalogue, self._store, Tier.DENSE)
             keys = self._key_collector(reader)
-            freezer = Freezer(
-                self._connection,
-                self._inodes,
-                is_busy=self._is_busy,
-                is_open=self.tree.listings.__contains__,
-            )
+            sweeper = self._sweeper(reader, writer)
             parts = Parts(
                 connection=self._connection,
                 catalogue=self._catalogue,
@@ -102,25 +97,66 @@ class Maintained(Engine):
                 files=self.files,
                 tree=self.tree,
                 keys=keys,
-                merger=Merger(self._connection, self._catalogue, reader, writer, options),
-                sweeper=Sweeper(
-                    self._connection,
-                    self._catalogue,
-                    self._store,
-                    reader,
-                    self.readers,
-                    self.ingest.passages,
-                    freezer,
-                    writer,
-                    self._refresh_places,
+                merger=Merger(
+                    self._connection, self._catalogue, reader, writer, self._store, options
                 ),
+                sweeper=sweeper,
+                near=self._near,
                 resumption=Resumption(self._catalogue, self._runs, reader, keys),
                 writer=writer,
-                namespace_lock=self._namespace_lock,
-                write_namespace=self.write_namespace,
+                tidier=self._tidier(sweeper),
                 workers=self.config.workers,
             )
             return await Compactor(parts, options).run(progress)
+
+    def _sweeper(self, reader: Reader, writer: PackWriter) -> Sweeper:
+        return Sweeper(
+            self._connection,
+            self._catalogue,
+            self._store,
+            reader,
+            self.readers,
+            self.ingest.passages,
+            Freezer(
+                self._connection,
+                self._inodes,
+                is_busy=self._is_busy,
+                is_open=self.tree.listings.__contains__,
+            ),
+            writer,
+        )
+
+    def _tidier(self, sweeper: Sweeper) -> Tidier:
+        return Tidier(
+            self._catalogue,
+            self._committer,
+            sweeper,
+            Emptier(
+                self._connection,
+                self._catalogue,
+                self._store,
+                self.readers,
+                self.ingest.passages,
+                sweeper.writer,
+                self._refresh_places,
+            ),
+            self._namespace_lock,
+            self.write_namespace,
+        )
+
+    async def _seal_all(self) -> None:
+        """Seal what is not sealed yet, as far as it is whole."""
+        await self.sealer.seal_due(everything=True)
+        await self.ingest.passages.drain()  # what is being sealed at the moment
+
+    def _passing_reader(self) -> Reader:
+        """For a job that goes through everything: others keep what they have in their caches."""
+        return Reader(
+            self._store,
+            self._catalogue,
+            record_cache_bytes=0,
+            block_cache_bytes=PASSING_CACHE_BYTES,
+        )
 
     def _key_collector(self, reader: Reader) -> KeyCollector:
         return KeyCollector(self._connection, self._catalogue, self._runs, reader)
@@ -144,9 +180,7 @@ class Maintained(Engine):
         except Corrupt:  # the group that it would be in
             return True
         return any(
-            self._catalogue.holds_layout(
-                BlockKind.RECORDS, extent.record, extent.record + extent.count, Layout.PLAIN
-            )
+            self._catalogue.is_hot(BlockKind.RECORDS, extent.record, extent.record + extent.count)
             for extent in extents
         )
 
@@ -161,5 +195,10 @@ class Maintained(Engine):
         """Read everything and check every checksum and hash; see VerifyReport."""
         async with self._maintenance:  # nothing moves meanwhile
             return await verify_vault(
-                self._connection, self._frozen, self.reader, self.tree.path_of, progress
+                self._connection,
+                self._frozen,
+                self.reader,
+                self.tree.path_of,
+                progress,
+                self._store,
             )

@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from stowkenfs.ids import PackNo
 from stowkenfs.index.catalogue import BlockPlace, Catalogue
+from stowkenfs.index.space import FULL
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind, Layout
 
@@ -69,7 +70,10 @@ class PackWriter:
             pack, length = self._catalogue.new_pack(), 0
         try:
             await anyio.to_thread.run_sync(self._write, pack, length, blocks)
-        except OSError:
+        except OSError as error:
+            if error.errno not in FULL:
+                # What a sync failed to write may pass for written the next time: leave the file.
+                self._closed = pack
             await anyio.to_thread.run_sync(self._undo, pack, length)
             raise
         return _placed(blocks, pack, length)

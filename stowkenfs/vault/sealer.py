@@ -23,6 +23,7 @@ from stowkenfs.index.inodes import InodeTable
 from stowkenfs.vault.about import HEAD_BYTES, About, about
 from stowkenfs.vault.assembly import Run, join_runs
 from stowkenfs.vault.committer import Committer
+from stowkenfs.vault.complaints import complain_of
 from stowkenfs.vault.files import Clock, FileTable, LiveFile
 from stowkenfs.vault.ingest import Ingest, Piece
 
@@ -110,8 +111,8 @@ class Sealer:
             await anyio.sleep(min(max(self._after_ns / NANOSECONDS / 2, 0.01), 1.0))
             try:
                 await self._files.settle_all()
-            except OSError:
-                log.exception("sizes and times are not in the index yet; it is tried again")
+            except OSError as error:
+                complain_of(log, error, "sizes and times are not in the index yet")
             await self.seal_due()
 
     async def seal_due(self, *, everything: bool = False) -> None:
@@ -202,7 +203,10 @@ class Sealer:
                 await self._files.leave_outgrown(live)
 
     def _postpone(self, ino: InodeNo, error: Exception) -> None:
-        log.error("file %s stays a draft for now: %s", self._name(ino), error)
+        if isinstance(error, OSError):
+            complain_of(log, error, "files stay drafts for now")
+        else:
+            log.error("file %s stays a draft for now: %s", self._name(ino), error)
         self.note(ino, delay_ns=int(RETRY_SECONDS * NANOSECONDS))
 
     def _name(self, ino: InodeNo) -> str:
@@ -301,8 +305,8 @@ class Sealer:
             try:
                 await self._committer.sync()
                 await anyio.to_thread.run_sync(_remove, stale)
-            except OSError:
-                log.exception("sealed drafts are not removed before the next opening")
+            except OSError as error:
+                complain_of(log, error, "sealed drafts are not removed before the next opening")
 
 
 def extents_of(start: int, runs: Sequence[Sequence[Run]]) -> list[Extent]:

@@ -29,12 +29,14 @@ class Spools:
     use, of which there is one for every SPOOL_BYTES_MAX of small drafts.
     """
 
-    def __init__(self, directory: Path, table: DraftTable) -> None:
+    def __init__(self, directory: Path, table: DraftTable, *, read_only: bool = False) -> None:
         self._directory = directory
+        self.open_flags = os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT)
         self._table = table
         self._references: Counter[int] = Counter(table.spool_references())
         self._files: dict[int, int] = {}
         self._stale: list[Path] = []
+        self._unsynced: set[int] = set()  # of which a sync failed
         # Never append behind what a crash left: its end may be half a write.
         self._current = max(self._references, default=0)
         self._length = SPOOL_BYTES_MAX
@@ -43,7 +45,7 @@ class Spools:
     def reload(self) -> None:
         """After a rollback: count anew, and keep files that may be referred to after all."""
         self._references = Counter(self._table.spool_references())
-        self._stale.clear()
+        self._stale = [path for path in self._stale if not self.is_needed(path.name)]
 
     def next_generation(self) -> int:
         """A number for a draft's own file that no file under ``drafts/`` has.
@@ -68,8 +70,7 @@ class Spools:
     def _open(self, spool: int) -> int:
         fd = self._files.get(spool)
         if fd is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            fd = self._files[spool] = os.open(self.path(spool), flags, 0o600)
+            fd = self._files[spool] = os.open(self.path(spool), self.open_flags, 0o600)
         return fd
 
     def append(self, content: bytes) -> tuple[int, int]:
@@ -120,6 +121,16 @@ class Spools:
         if fd is not None:
             os.close(fd)
             self._stale.append(self.path(spool))
+
+    def note_failed_sync(self, spools: Iterable[int]) -> None:
+        """No later sync of ``spools`` says that they are on the disk; see ``Draft``."""
+        self._unsynced.update(spools)
+        if self._current in self._unsynced:
+            self.retire_current()
+
+    def has_failed(self, spools: Iterable[int]) -> bool:
+        """Whether a sync of any of ``spools`` failed."""
+        return not self._unsynced.isdisjoint(spools)
 
     def duplicates(self, spools: Iterable[int]) -> list[int]:
         """Descriptors of ``spools`` for the caller to sync and close."""

@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 
@@ -15,12 +14,17 @@ from stowkenfs.index.connection import Connection, Scanner
 from stowkenfs.index.frozen import InodeGroup
 from stowkenfs.index.frozen_scan import frozen_totals
 from stowkenfs.store.block import BlockKind, Layout
+from stowkenfs.vault.stats_report import KindBytes, VaultStats
+
+__all__ = ["KindBytes", "VaultStats", "collect_stats"]
 
 KIND_NAMES = {
     BlockKind.SEGMENTS: "segments",
     BlockKind.TEMPLATES: "templates",
     BlockKind.RECORDS: "values",
     BlockKind.CODEBOOKS: "registry",
+    BlockKind.SUBSTRINGS: "registry",
+    BlockKind.DICTIONARIES: "registry",
     BlockKind.NAMESPACE: "inodes",
 }
 """What the blocks of each kind count as in ``VaultStats.kinds``."""
@@ -34,77 +38,6 @@ GROUPS_SAMPLED = 16
 
 DISK_BLOCK_BYTES = 512
 """The unit of ``st_blocks``, whatever the filesystem's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class KindBytes:
-    """What one kind of thing takes up on the disk. All sizes are in bytes.
-
-    Attributes:
-        kind: ``segments`` (texts, bytes), ``values`` (what records keep themselves), ``templates``,
-            ``registry`` (codebooks), ``keys`` (of what is compacted), ``names``, ``inodes`` and
-            ``recipes`` (which records files consist of; what they share of their blocks is an
-            estimate), ``index`` (the database, with all that is not compacted yet of the last
-            four), ``drafts``, ``slack`` (the rest: unused ends of disk blocks, and what nothing
-            in the packs refers to any more).
-        stored_bytes: on the disk; negative for ``slack`` where the disk itself compresses.
-        hot_bytes: of these, those that compaction has not rewritten yet.
-        raw_bytes: before blocks were compressed; 0 where nothing is.
-
-    """
-
-    kind: str
-    stored_bytes: int
-    hot_bytes: int = 0
-    raw_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class VaultStats:
-    """Totals of a vault. All sizes are in bytes.
-
-    Attributes:
-        documents: files.
-        conversations: files that are JSON or JSON lines, as far as they are sealed.
-        segments, records, templates: stored things, each counted once.
-        frames: ``{"0x01": {"frames": n, "bytes": n}, ...}`` by kind, of segments that are not
-            compacted yet.
-        bytes_in: length of all files.
-        sealed_bytes: how much of that is held as records.
-        storage_bytes: blocks of segments, records and templates.
-        disk_bytes: everything in the vault's directory, in disk blocks; 0 in memory.
-        drafts: files with unsealed bytes.
-        ratio: bytes_in by disk_bytes (by storage_bytes in memory).
-        dense_segments, dense_bytes: segments that are compacted, and their blocks.
-        kinds: where the bytes are, the largest first; their sum is disk_bytes.
-
-    """
-
-    documents: int
-    conversations: int
-    segments: int
-    records: int
-    templates: int
-    frames: dict[str, dict[str, int]]
-    bytes_in: int
-    sealed_bytes: int
-    storage_bytes: int
-    disk_bytes: int
-    drafts: int
-    ratio: float = field(default=0.0)
-    dense_segments: int = 0
-    dense_bytes: int = 0
-    kinds: Sequence[KindBytes] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, numbers: Mapping[str, Any]) -> "VaultStats":
-        """What ``to_dict`` told, perhaps that of another release."""
-        known = {one.name: numbers[one.name] for one in fields(cls) if one.name in numbers}
-        kinds = [KindBytes(**kind) for kind in numbers.get("kinds", ())]
-        return cls(**known | {"kinds": kinds})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +77,10 @@ async def collect_stats(connection: Connection, load: Load, directory: Path | No
         ((drafts,),) = await scan.all("SELECT count(*) FROM draft")
         frozen = await frozen_totals(scan)
         blocks = await _blocks(scan)
-        frames = await _frames(scan) if (BlockKind.SEGMENTS, Layout.PLAIN) in blocks else {}
+        hot = any(
+            (BlockKind.SEGMENTS, layout) in blocks for layout in (Layout.PLAIN, Layout.SPARSE)
+        )
+        frames = await _frames(scan) if hot else {}
         sizes = await _packed(scan)
         groups = await _some_groups(scan)
     recipes = await anyio.to_thread.run_sync(_recipes_share, groups, load)
@@ -237,15 +173,14 @@ def _kinds(
     kinds = {kind: KindBytes(kind, stored, 0, raw) for kind, (stored, raw) in sizes.items()}
     length = kinds.pop("packs").stored_bytes
     for block_kind, name in KIND_NAMES.items():
-        hot = blocks.get((block_kind, Layout.PLAIN), _NOTHING)
-        dense = blocks.get((block_kind, Layout.DENSE), _NOTHING)
-        frozen = kinds.get(name, KindBytes(name, 0))
+        found = {layout: blocks.get((block_kind, layout), _NOTHING) for layout in Layout}
+        hot = found[Layout.PLAIN].stored + found[Layout.SPARSE].stored
+        before = kinds.get(name, KindBytes(name, 0))
         kinds[name] = KindBytes(
             name,
-            frozen.stored_bytes + hot.stored + dense.stored,
-            # Codebooks come from compaction only.
-            0 if block_kind is BlockKind.CODEBOOKS else hot.stored,
-            frozen.raw_bytes + hot.raw + dense.raw,
+            before.stored_bytes + hot + found[Layout.DENSE].stored,
+            before.hot_bytes + (0 if name == "registry" else hot),  # it stays as it is
+            before.raw_bytes + sum(sizes.raw for sizes in found.values()),
         )
     if usage is not None:
         kinds["index"] = KindBytes("index", usage.index)

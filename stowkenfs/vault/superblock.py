@@ -11,7 +11,7 @@ from stowkenfs.errors import NotAVault, SuperblockCorrupt, UnknownFormat
 from stowkenfs.store.local import sync_directory
 
 MAGIC = b"STOWKEN\n"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _FIELDS = struct.Struct("<8sI16sQ")  # magic, version, vault id, created_ns
 _CHECKSUM_BYTES = 16
 SUPERBLOCK_BYTES = _FIELDS.size + _CHECKSUM_BYTES
@@ -61,6 +61,14 @@ def read_superblock(directory: Path) -> Superblock | None:
     except NotADirectoryError:
         raise NotAVault(directory) from None
     return Superblock.decode(content)
+
+
+def require_superblock(directory: Path) -> Superblock:
+    """The superblock of a directory that has to be a vault. Raises NotAVault."""
+    superblock = read_superblock(directory)
+    if superblock is None:
+        raise NotAVault(directory)
+    return superblock
 
 
 def write_superblock(directory: Path, superblock: Superblock) -> None:

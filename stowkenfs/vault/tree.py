@@ -21,6 +21,7 @@ from stowkenfs.errors import (
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.inodes import Dentry, Inode, InodeTable
+from stowkenfs.index.space import giving_room
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.listings import Listings
 
@@ -202,7 +203,7 @@ class Tree:
         if stat.S_ISDIR(inode.mode):
             raise IsADirectory(f"{name!r} is a directory")
         now = self._clock()
-        with self._connection.transaction():
+        with giving_room(), self._connection.transaction():
             self._inodes.unlink(parent, name)
             self._drop_name(inode, now)
             self._touch(directory, now)
@@ -213,7 +214,7 @@ class Tree:
         directory, inode = self._directory(parent), self._child(parent, name)
         self._check_removable(inode, name)
         now = self._clock()
-        with self._connection.transaction():
+        with giving_room(), self._connection.transaction():
             self._inodes.unlink(parent, name)
             self._inodes.delete(inode.ino)
             self._touch(directory, now, links=-1)
@@ -340,7 +341,8 @@ class Tree:
         inode.atime_ns = inode.atime_ns if atime_ns is None else _kept_time(atime_ns)
         inode.mtime_ns = inode.mtime_ns if mtime_ns is None else _kept_time(mtime_ns)
         inode.ctime_ns = self._clock()
-        self._inodes.update(inode)
+        with self._connection.transaction():  # of which no half stays in memory
+            self._inodes.update(inode)
         return inode
 
     def xattr(self, ino: InodeNo, name: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """Unpacked blocks of each kind and layout, as the reader uses them (FORMAT.md, "Payloads").
 
-A dense payload begins with the ranges of numbers that its things have, since blocks are
+A dense or sparse payload begins with the ranges of numbers that its things have, since blocks are
 merged without renumbering what is in them:
 
-``dense := varint n_ranges, varint count, (varint gap, varint count){n_ranges - 1}, payload``
+``ranged := varint n_ranges, varint count, (varint gap, varint count){n_ranges - 1}, payload``
 
 The first range begins at the header's ``first``, each other ``gap`` behind the one before.
 """
@@ -26,6 +26,7 @@ from stowkenfs.frames.bulk import Speller
 from stowkenfs.frames.codebook import Codebook
 from stowkenfs.frames.codec import decode_frame, frame_kind
 from stowkenfs.frames.dense import DenseSegments, decode_dense, prepare
+from stowkenfs.frames.resources import FrameResources
 from stowkenfs.frames.segment import Segment
 from stowkenfs.store.block import Block, BlockKind, Layout
 from stowkenfs.varint import append_varint, read_varint
@@ -37,6 +38,7 @@ from stowkenfs.vault.payloads import (
     decode_segments,
     decode_templates,
 )
+from stowkenfs.vault.registry_blocks import REGISTRY_KINDS, RegistryItems, decode_registry
 
 Range = tuple[int, int]
 """First number and count."""
@@ -203,6 +205,7 @@ class PlainSegments:
     """Segments as they were written first."""
 
     items: SegmentItems
+    resources: FrameResources
 
     @property
     def cost_bytes(self) -> int:
@@ -212,7 +215,7 @@ class PlainSegments:
         return len(self.items.keys)
 
     def segment(self, at: int) -> Segment:
-        return decode_frame(self.items.frames[at])
+        return decode_frame(self.items.frames[at], self.resources)
 
     def verified(self, at: int) -> Segment:
         segment = self.segment(at)
@@ -299,7 +302,7 @@ class Unpacked:
 
     kind: BlockKind
     ranges: Sequence[Range]
-    items: Records | Segments | Templates
+    items: Records | Segments | Templates | RegistryItems
 
     @property
     def cost_bytes(self) -> int:
@@ -327,7 +330,7 @@ class Unpacked:
 
 
 def encode_ranges(ranges: Sequence[Range]) -> bytes:
-    """What a dense payload begins with; ``ranges`` are sorted and do not overlap."""
+    """What a dense or sparse payload begins with; ``ranges`` are sorted and do not overlap."""
     out = bytearray()
     append_varint(out, len(ranges))
     end = ranges[0][0]
@@ -340,7 +343,7 @@ def encode_ranges(ranges: Sequence[Range]) -> bytes:
 
 
 def decode_ranges(block: Block) -> tuple[list[Range], int]:
-    """Ranges of a dense block, and where its payload goes on. Raises Corrupt."""
+    """Ranges of a dense or sparse block, and where its payload goes on. Raises Corrupt."""
     n, at = read_varint(block.payload, 0)
     if not 0 < n <= len(block.payload):
         raise Corrupt(f"{n} ranges in {len(block.payload)} bytes")
@@ -361,20 +364,22 @@ def decode_ranges(block: Block) -> tuple[list[Range], int]:
 CodebookOf = Callable[[int], Codebook]
 
 
-def unpack(block: Block, layout_of: LayoutOf, codebook_of: CodebookOf) -> Unpacked:
-    """What a block of records, segments, templates or codebooks holds. Raises Corrupt."""
+def unpack(
+    block: Block, layout_of: LayoutOf, codebook_of: CodebookOf, resources: FrameResources
+) -> Unpacked:
+    """What a block of numbered things holds, all kinds but namespace. Raises Corrupt."""
     ranges: list[Range] = [(block.first, block.count)]
     payload, begin = block.payload, 0
-    if block.layout is Layout.DENSE:
+    if block.layout is not Layout.PLAIN:
         ranges, begin = decode_ranges(block)
-    items: Records | Segments | Templates
+    items: Records | Segments | Templates | RegistryItems
     if block.kind is BlockKind.RECORDS:
         items = (
             PackedRecords(
                 decode_dense_records(payload, block.count, layout_of, begin), len(payload) - begin
             )
             if block.layout is Layout.DENSE
-            else PlainRecords(decode_records(payload, block.count))
+            else PlainRecords(decode_records(payload[begin:], block.count))
         )
     elif block.kind is BlockKind.SEGMENTS:
         if block.layout is Layout.DENSE:
@@ -382,7 +387,9 @@ def unpack(block: Block, layout_of: LayoutOf, codebook_of: CodebookOf) -> Unpack
             book = Codebook({}) if dense.codebook_no is None else codebook_of(dense.codebook_no)
             items = PackedSegments(dense, book)
         else:
-            items = PlainSegments(decode_segments(payload, block.count))
+            items = PlainSegments(decode_segments(payload[begin:], block.count), resources)
+    elif block.kind in REGISTRY_KINDS:
+        items = decode_registry(payload[begin:], block.count)
     else:
         items = Templates(decode_templates(payload[begin:], block.count))
     return Unpacked(block.kind, ranges, items)

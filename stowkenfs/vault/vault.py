@@ -7,17 +7,19 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from stowkenfs.errors import ConversationNotFound, IndexDamaged, TreeError
+from stowkenfs.errors import ConversationNotFound, TreeError
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.inodes import Inode
-from stowkenfs.store.local import LocalStore, sync_directory
+from stowkenfs.index.space import Reserve, giving_room
+from stowkenfs.store.local import LocalStore
 from stowkenfs.store.memory import MemoryStore
 from stowkenfs.vault.assembly import Tally
 from stowkenfs.vault.config import VaultConfig
@@ -31,13 +33,11 @@ from stowkenfs.vault.conversation import (
 from stowkenfs.vault.documents import Documents
 from stowkenfs.vault.files import Clock
 from stowkenfs.vault.inspect import conversation_segments
-from stowkenfs.vault.lock import VaultLock
-from stowkenfs.vault.superblock import (
-    FORMAT_VERSION,
-    Superblock,
-    read_superblock,
-    write_superblock,
-)
+from stowkenfs.vault.opened import check_index, count_opening
+from stowkenfs.vault.opening import RESERVE, lock_vault, open_index, open_index_to_read
+from stowkenfs.vault.reindex.background import in_thread
+from stowkenfs.vault.reindex.rebuild import needs_rebuilding, replace_index
+from stowkenfs.vault.reindex.report import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +71,46 @@ class Vault(Documents):
         config: VaultConfig | None = None,
         *,
         clock: Clock = time.time_ns,
+        rebuilding: Progress = lambda _done, _total: None,
     ) -> AsyncIterator["Vault"]:
         """The vault in a directory, made there if it is absent or empty; locked until the end.
 
-        Raises NotAVault, UnknownFormat, SuperblockCorrupt, IndexDamaged, or VaultLocked, which
-        says by whom.
+        An index that is not there is made from the packs first, which takes as long as reading
+        everything; ``rebuilding(done, total)`` is told bytes, in a thread. One that is damaged
+        is refused: ``rebuild_index`` makes a new one.
+
+        A vault whose directory cannot be written is opened to be read (``read_only``): changes
+        raise OSError (EROFS).
+
+        Raises NotAVault, UnknownFormat, SuperblockCorrupt, IndexDamaged, VaultNotWritable, or
+        VaultLocked, which says by whom.
         """
         config = config or VaultConfig()
         # Absolute, because the process may change its directory later.
         directory = Path(await anyio.to_thread.run_sync(os.path.abspath, path))
-        lock = await anyio.to_thread.run_sync(_prepare, directory, config, clock)
+        lock = await anyio.to_thread.run_sync(lock_vault, directory, config, clock)
         with contextlib.ExitStack() as closing:
             closing.callback(lock.release)
-            store = LocalStore(directory / "packs")
+            store = LocalStore(directory / "packs", read_only=lock.is_to_read)
             closing.callback(store.close)
-            connection = _open_index(directory / "index.db", store)
+            if lock.is_to_read:
+                connection = open_index_to_read(directory, closing)
+            else:
+                if await anyio.to_thread.run_sync(needs_rebuilding, directory):
+                    await in_thread(partial(replace_index, directory), rebuilding)
+                reserve = Reserve(directory / RESERVE)
+                connection = open_index(directory, store, reserve)
+                closing.callback(reserve.settle)  # there is room again, of the index's log
             closing.callback(connection.close)
-            vault = cls(connection, store, config, directory, clock)
+            check_index(directory, connection)
+            if not lock.is_to_read:
+                with giving_room():
+                    count_opening(directory, connection)
+            vault = cls(connection, store, config, directory, clock, read_only=lock.is_to_read)
             closing.callback(vault.files.close)
             vault._lock = lock
             vault._recover(store)
+            await vault._registry.load()
             try:
                 yield vault
             finally:
@@ -183,33 +203,3 @@ class Vault(Documents):
         paths = (path for path, inode in self._walk_all() if stat.S_ISREG(inode.mode))
         names = (os.fsdecode(path[1:]).removesuffix(SUFFIX) for path in paths)
         return sorted(name for name in names if name.startswith(prefix))
-
-
-def _prepare(directory: Path, config: VaultConfig, clock: Clock) -> VaultLock:
-    """The directory as a vault that this process has locked."""
-    read_superblock(directory)  # refuse early what is something else
-    made = not directory.exists()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = VaultLock(directory, wait_seconds=config.lock_wait_seconds)
-    try:
-        superblock = read_superblock(directory)
-        if superblock is None:
-            write_superblock(directory, Superblock(uuid.uuid4(), clock()))
-            if made:
-                sync_directory(directory.parent)
-        elif superblock.version < FORMAT_VERSION:
-            # Before anything is written that releases of that version cannot read.
-            write_superblock(directory, replace(superblock, version=FORMAT_VERSION))
-        (directory / "drafts").mkdir(mode=0o700, exist_ok=True)
-    except BaseException:
-        lock.release()
-        raise
-    return lock
-
-
-def _open_index(path: Path, store: LocalStore) -> Connection:
-    """The index; where packs are and it is not, recovery would take them for leftovers."""
-    has_packs = any(length for _, length in store.packs())
-    if has_packs and not path.exists():
-        raise IndexDamaged(path, "it is not there")
-    return Connection(path, create=not has_packs)

@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, cast
 
@@ -18,14 +17,17 @@ from stowkenfs.index.frozen_scan import all_extents
 from stowkenfs.index.frozen_tree import FrozenTree
 from stowkenfs.index.keys import decode_keys
 from stowkenfs.index.rows import Extent
+from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.codebooks import decode_entry
 from stowkenfs.vault.namespace import decode_changes
 from stowkenfs.vault.reader import Reader
+from stowkenfs.vault.registry_blocks import REGISTRY_KINDS, RegistryItems, check_entry
 from stowkenfs.vault.unpacked import Records, Segments, Templates, Unpacked
+from stowkenfs.vault.verify_report import DAMAGES_MAX, DamagedRange, VerifyReport
+from stowkenfs.vault.verify_unused import check_unused
 
-DAMAGES_MAX = 10_000
-"""A report this long says enough; further ones are counted, not listed."""
+__all__ = ["DamagedRange", "Progress", "VerifyReport", "verify_vault"]
 
 ROWS_AT_ONCE = 16
 
@@ -35,55 +37,25 @@ Range = tuple[int, int]
 """First and last number."""
 
 
-@dataclass(frozen=True, slots=True)
-class DamagedRange:
-    """Bytes ``start`` to ``end`` of a file that cannot be read."""
-
-    path: str
-    start: int
-    end: int
-
-
-@dataclass(slots=True)
-class VerifyReport:
-    """What ``verify`` found. ``problems`` say where in the packs, ``files`` what is lost."""
-
-    blocks: int = 0
-    records: int = 0
-    segments: int = 0
-    stored_bytes: int = 0
-    problems: list[str] = field(default_factory=list)
-    files: list[DamagedRange] = field(default_factory=list)
-    omitted: int = 0
-
-    @property
-    def clean(self) -> bool:
-        return not self.problems and not self.files
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"clean": self.clean, **asdict(self)}
-
-    def add(self, problem: str) -> None:
-        if len(self.problems) < DAMAGES_MAX:
-            self.problems.append(problem)
-        else:
-            self.omitted += 1
-
-
 async def verify_vault(
     connection: Connection,
     frozen: FrozenTree,
     reader: Reader,
     path_of: PathOf,
     progress: Progress,
+    store: PackStore,
 ) -> VerifyReport:
     """Check every block, segment, record and key, then name the files that damage touches.
+
+    Blocks that nothing needs are looked at, too: damage in them costs nothing yet, but tells of
+    the disk that they are on.
 
     ``progress(done, total)`` is told bytes of blocks. Memory grows with what is damaged only.
     Nothing must be compacted meanwhile.
     """
     check = _Check(reader)
     async with connection.scanner() as scan:
+        lengths = await scan.all("SELECT pack, length FROM pack")
         total = await _total_bytes(scan)
         # In the order of the packs: blocks lie behind what they refer to.
         query = f"SELECT {BLOCK_COLUMNS} FROM block ORDER BY pack, offset, skip"  # noqa: S608
@@ -96,6 +68,7 @@ async def verify_vault(
             async for rows in scan.batches(query, rows=ROWS_AT_ONCE):
                 await anyio.to_thread.run_sync(check.packed, table, rows)
                 progress(check.report.stored_bytes, total)
+        await check_unused(scan, store, dict(lengths), check.report)
         await _name_files(scan, frozen, check, path_of)
     return check.report
 
@@ -161,7 +134,7 @@ class _Check:
             try:
                 self._block(some)
             except Corrupt as error:
-                self.report.add(str(error))
+                self.report.add(f"{error}; {_has(some)}")
                 if some[0].kind == BlockKind.RECORDS:
                     self._bad += [(row.first, row.first + row.count - 1) for row in some]
 
@@ -179,7 +152,10 @@ class _Check:
                 self._segments(unpacked, row)
             elif kind == BlockKind.RECORDS:
                 self._records(unpacked, row)
-        if kind == BlockKind.CODEBOOKS:
+        if isinstance(unpacked.items, RegistryItems):
+            for at in range(len(unpacked.items)):
+                check_entry(kind, unpacked.items.entry(at))
+        elif kind == BlockKind.CODEBOOKS:
             entries = cast("Templates", unpacked.items)
             for at in range(len(entries)):
                 decode_entry(entries.items.templates[at])
@@ -249,6 +225,16 @@ class _Check:
             return True
         at = bisect_left(lasts, first)
         return at < len(bad) and bad[at][0] <= last
+
+
+def _has(rows: Sequence[BlockPlace]) -> str:
+    """Which things a block has, for people."""
+    what = BlockKind(rows[0].kind).name.lower()
+    if rows[0].kind == BlockKind.NAMESPACE:
+        return "it has statements of the tree, which 'reindex' writes again"
+    if rows[0].kind in REGISTRY_KINDS:
+        what = f"registry: {what}"
+    return f"it has {what} {rows[0].first} to {rows[-1].first + rows[-1].count - 1}"
 
 
 def _told(table: str, about: Sequence[Any]) -> str:

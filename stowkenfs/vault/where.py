@@ -1,9 +1,8 @@
 """Which folder the bytes of a vault belong to."""
 
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import anyio.lowlevel
 import numpy as np
@@ -14,9 +13,13 @@ from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.rows import Dentry, Extent, Inode
 from stowkenfs.store.block import BlockKind, Layout
-from stowkenfs.vault.stats import CONTENT_KINDS, VaultStats, collect_stats
+from stowkenfs.vault.stats import CONTENT_KINDS, collect_stats
+from stowkenfs.vault.stats_report import VaultStats
 from stowkenfs.vault.tree import Tree
 from stowkenfs.vault.vault import Vault
+from stowkenfs.vault.where_report import FolderBytes, Folders, Where
+
+__all__ = ["FolderBytes", "Folders", "Where", "where_of"]
 
 PAGE_ROWS = 100
 """Directory entries between two checkpoints, so that the loop waits some 2 ms at most."""
@@ -33,69 +36,6 @@ Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
 
 ExtentsOf = Callable[[Inode], Sequence[Extent]]
-
-
-@dataclass(frozen=True, slots=True)
-class FolderBytes:
-    """A folder with all below it: ``bytes_in`` in its files, ``stored_bytes`` for them."""
-
-    name: str
-    files: int
-    bytes_in: int
-    stored_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Folders:
-    """What is stored for the content of each folder. All sizes are in bytes.
-
-    A block is divided among its files by how much of its content each has, so that small
-    neighbours blur; a text or template that several records share counts at the block whose
-    records brought it.
-
-    Attributes:
-        top: path of the directory whose folders these are: the first that has more than
-            one entry.
-        folders: the largest first; files of ``top`` itself are those of the folder ``.``.
-        more: how many folders the row ``others`` stands for, which is None if it is 0.
-        unattributed_bytes: stored content of no folder in particular: what nothing refers to any
-            more, and what no record is known to have brought.
-        damaged: files and directories that could not be looked at.
-
-    """
-
-    top: str
-    folders: Sequence[FolderBytes]
-    more: int
-    others: FolderBytes | None
-    unattributed_bytes: int
-    damaged: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> "Folders":
-        """What ``to_dict`` told."""
-        folders = [FolderBytes(**folder) for folder in told["folders"]]
-        others = told["others"] and FolderBytes(**told["others"])
-        return cls(**dict(told) | {"folders": folders, "others": others})
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Where the bytes are: by kind in ``stats``, and by folder."""
-
-    stats: VaultStats
-    folders: Folders
-
-    def to_dict(self) -> dict[str, Any]:
-        return self.stats.to_dict() | {"where": self.folders.to_dict()}
-
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> "Where":
-        """What ``to_dict`` told."""
-        return cls(VaultStats.from_dict(told), Folders.from_dict(told["where"]))
 
 
 async def where_of(vault: Vault) -> Where:
@@ -310,12 +250,12 @@ async def _load_blocks(connection: Connection) -> _Blocks:
         pieces = [np.array(rows, np.int64) async for rows in batches]
         ((referred,),) = await scan.all(
             "SELECT ifnull(sum(stored), 0) FROM (SELECT max(stored) AS stored FROM block"
-            " WHERE layout = ? AND kind IN (?, ?) GROUP BY pack, offset)",
-            (Layout.PLAIN, BlockKind.SEGMENTS, BlockKind.TEMPLATES),
+            " WHERE layout != ? AND kind IN (?, ?) GROUP BY pack, offset)",
+            (Layout.DENSE, BlockKind.SEGMENTS, BlockKind.TEMPLATES),
         )
     pieces.append(np.zeros((0, 8), np.int64))  # there may be none
     first, count, pack, offset, stored, content, brings, layout = np.concatenate(pieces).T
-    brings = _filled_in(brings.astype(np.float64), content, layout == Layout.PLAIN, referred)
+    brings = _filled_in(brings.astype(np.float64), content, layout != Layout.DENSE, referred)
     # One block has several ranges when it was merged, and is paid for once.
     _, leading, block = np.unique((pack << 40) + offset, return_index=True, return_inverse=True)
     n_blocks = len(leading)

@@ -17,9 +17,9 @@ def test_help_lists_all_commands():
         assert f"\n  {name} " in ended.out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, "train substrings", "train dictionary"])
 def test_help_of_each_command_has_example_and_exit_status(name):
-    ended = stowkenfs(name, "--help")
+    ended = stowkenfs(*name.split(), "--help")
     assert ended.code == 0
     assert "Example:\n" in ended.out
     assert f"    stowkenfs {name} " in ended.out

@@ -2,8 +2,9 @@
 
 import pytest
 
-from stowkenfs.control.format import format_count, format_size, format_stats, format_verify
+from stowkenfs.control.format import format_count, format_size, format_stats
 from stowkenfs.control.format import printable as as_printable
+from stowkenfs.control.verification import format_verify
 from stowkenfs.vault.stats import VaultStats
 from stowkenfs.vault.verify import DamagedRange, VerifyReport
 

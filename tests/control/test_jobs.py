@@ -117,9 +117,9 @@ def test_without_a_job_there_is_nothing_to_cancel() -> None:
         jobs = Jobs()
         jobs.stop()
         with pytest.raises(BadRequest, match="no job is running"):
-            await JobsFile(jobs).act({"cancel": ""})
+            await JobsFile(jobs).act(b"cancel\n")
         with pytest.raises(BadRequest, match="write cancel"):
-            await JobsFile(jobs).act({})
+            await JobsFile(jobs).act(b"1\n")
 
     run("trio", main)
 

@@ -14,18 +14,20 @@ from stowkenfs.frames.codec import (
     LEVEL_QUICK,
     REGISTRY,
     FrameKind,
+    FrameReferences,
     Segment,
     decode_frame,
     encode_frame,
     frame_kind,
+    references_of,
 )
 from stowkenfs.frames.kinds import ZSTD_SYMBOLS_BYTES_MIN
 from stowkenfs.frames.segment import SYMBOLS_BYTES_MAX
-from stowkenfs.frames.varints import TokenArray, encode_varints
+from stowkenfs.frames.varints import encode_varints
 from stowkenfs.ids import Vocabulary
 from tests.frames.strategies import array, arrays
 
-RESERVED = [FrameKind.DICTIONARY, FrameKind.DELTA, FrameKind.SUBSTRINGS, FrameKind.MODEL]
+RESERVED = [FrameKind.MODEL]
 vocabularies = st.sampled_from(Vocabulary)
 
 
@@ -232,42 +234,30 @@ def test_threads_have_contexts_of_their_own():
     assert all(np.array_equal(s.tokens, a) for s, a in zip(segments, arrays_, strict=True))
 
 
-class Numbered:
-    """A later kind in miniature: the body names a segment that the resources hold."""
-
-    kind = FrameKind.DELTA
-
-    def encode(self, segment, symbols, level, resources):
-        number = None if resources is None else resources.preferred(self.kind, segment)
-        return None if number is None else bytes((number,))
-
-    def decode(self, vocabulary, body, resources):
-        if resources is None:
-            raise FrameCorrupt("no resources were given")
-        return Segment(vocabulary, resources.resource(self.kind, body[0]))
-
-
-class Resources:
-    def __init__(self, *segments: TokenArray) -> None:
-        self.segments = segments
-
-    def resource(self, kind, number):
-        return self.segments[number]
-
-    def preferred(self, kind, segment):
-        same = [n for n, s in enumerate(self.segments) if np.array_equal(s, segment.tokens)]
-        return same[0] if same else None
-
-
-def test_a_later_kind_needs_no_change_of_callers(monkeypatch):
-    monkeypatch.setitem(REGISTRY, FrameKind.DELTA, Numbered())
-    known, unknown = array([500, 600, 700]), array([500, 600, 701])
-    resources = Resources(known)
-    frame = encode_frame(known, Vocabulary.O200K_BASE, resources=resources)
-    assert frame == b"\x04\x02\x00"
-    assert np.array_equal(decode_frame(frame, resources).tokens, known)
+@pytest.mark.parametrize("kind", [FrameKind.DICTIONARY, FrameKind.DELTA, FrameKind.SUBSTRINGS])
+def test_a_kind_that_refers_to_something_needs_resources(kind):
+    frame = bytes((kind, 1, 0, 2, 9))
     with pytest.raises(FrameCorrupt):
         decode_frame(frame)
-    for given_ in (resources, None):
-        other = encode_frame(unknown, Vocabulary.O200K_BASE, resources=given_)
-        assert frame_kind(other) is FrameKind.VARINT
+
+
+def test_references():
+    for kind in (FrameKind.VARINT, FrameKind.ZSTD):
+        assert references_of(bytes((kind, 1))) == FrameReferences(kind, ())
+    # A copy of all; then all of entry 300, all of entry 7.
+    edits = bytes.fromhex("07 12 01  03 ca04 00  03 c904 00")
+    assert references_of(b"\5\1" + edits) == FrameReferences(FrameKind.SUBSTRINGS, (7, 300))
+    delta = bytes.fromhex("ac02 02 01 05")
+    assert references_of(b"\4\1" + delta) == FrameReferences(FrameKind.DELTA, (300,))
+    assert references_of(b"\3\1\x29").numbers == (10,)
+
+
+@settings(deadline=None)
+@given(st.sampled_from([3, 4, 5]), st.binary(max_size=40))
+def test_references_of_hostile_bytes(kind, body):
+    frame = bytes((kind, 1)) + body
+    try:
+        assert references_of(frame).kind == kind
+    except FrameCorrupt:
+        with pytest.raises(FrameCorrupt):
+            decode_frame(frame)

@@ -10,12 +10,21 @@ from hypothesis import strategies as st
 from stowkenfs.errors import FrameCorrupt
 from stowkenfs.frames.bulk import Speller
 from stowkenfs.frames.codebook import Codebook
-from stowkenfs.frames.codec import decode_frame, encode_frame
+from stowkenfs.frames.codec import (
+    EncodeChoices,
+    decode_frame,
+    encode_delta,
+    encode_frame,
+    frame_kind,
+)
 from stowkenfs.frames.dense import DenseSegments, decode_dense, encode_dense, prepare
+from stowkenfs.frames.segment import Segment
 from stowkenfs.frames.spelling import Escapes, escaped, spelling_table
+from stowkenfs.frames.substrings import SubstringMatcher
 from stowkenfs.frames.token_table import token_table
 from stowkenfs.frames.vocabulary import spell
 from stowkenfs.ids import Vocabulary
+from tests.frames.resources import Resources
 from tests.frames.strategies import array
 
 PATIENT = settings(deadline=None)
@@ -101,6 +110,24 @@ def test_frames(drawn: list[tuple[Vocabulary, list[int]]], escapes: Escapes) -> 
     numbers = np.array(list(frames), np.int64)
     speller.add_frames(numbers, b"".join(frames.values()), ends[:-1], ends[1:])
     assert speller.finish() == spelled(drawn, escapes)
+
+
+@pytest.mark.parametrize("vocabulary", [BYTES, CL100K, O200K])
+def test_frames_that_refer_to_something_are_decoded_alone(vocabulary: Vocabulary) -> None:
+    entry = Segment(vocabulary, array([*range(60, 100)] * 2))
+    resources = Resources(substrings={8: entry}, canonicals={9: entry})
+    changed = Segment(vocabulary, array([*range(60, 100), 5, *range(61, 100)]))
+    delta = encode_delta(changed, 9, entry)
+    assert delta is not None
+    choices = EncodeChoices(SubstringMatcher({8: entry}))
+    frames = [encode_frame(changed.tokens, vocabulary, choices=choices), delta]
+    frames.append(encode_frame(entry.tokens, vocabulary))
+    assert [frame_kind(frame) for frame in frames[:2]] == [5, 4]
+    speller = Speller(lambda number: decode_frame(frames[number], resources), ESCAPES)
+    ends = np.cumsum([0, *map(len, frames)])
+    speller.add_frames(np.arange(3), b"".join(frames), ends[:-1], ends[1:])
+    texts = [escaped(spell(one.tokens, vocabulary), ESCAPES) for one in (changed, changed, entry)]
+    assert speller.finish() == dict(enumerate(texts))
 
 
 def test_foreign_ids_have_no_text() -> None:

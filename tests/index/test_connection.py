@@ -34,7 +34,7 @@ def put(connection: Connection, name: str, value: int = 1) -> None:
 
 
 def names(connection: Connection) -> list[str]:
-    rows = connection.all("SELECT name FROM setting WHERE name <> 'opened' ORDER BY name")
+    rows = connection.all("SELECT name FROM setting WHERE name <> 'written' ORDER BY name")
     return [row[0] for row in rows]
 
 
@@ -194,9 +194,9 @@ def test_a_scan_goes_on_while_rows_are_written(connection: Connection, backend: 
     async def scan() -> list[str]:
         found: list[str] = []
         async with connection.scanner() as scanner:
-            ((count,),) = await scanner.all("SELECT count(*) FROM setting WHERE name <> 'opened'")
+            ((count,),) = await scanner.all("SELECT count(*) FROM setting WHERE name <> 'written'")
             assert count == 1000
-            query = "SELECT name FROM setting WHERE name <> 'opened' ORDER BY name"
+            query = "SELECT name FROM setting WHERE name <> 'written' ORDER BY name"
             async for rows in scanner.batches(query, rows=100):
                 assert len(rows) <= 100
                 found += [row[0] for row in rows]

@@ -70,7 +70,8 @@ class Index:
         return payload
 
     def collect(self) -> list[Candidate]:
-        return [one for one in self.freezer.collect(self.next_statement) if one is not None]
+        encoders = [one for one in self.freezer.collect(self.next_statement) if one is not None]
+        return [group for group in (encode() for encode in encoders) if group is not None]
 
     def write(self, group: Candidate) -> int:
         offset = len(self.blocks)
@@ -654,3 +655,20 @@ def test_totals_and_all_extents(index: Index) -> None:
             assert len(damages) == 1
 
     anyio.run(report)
+
+
+def test_few_inodes_are_asked_about_at_a_time(index: Index) -> None:
+    """The loop gets its turn between, also where nothing can be frozen."""
+    made = fill(index, 300)
+    asked = 0
+
+    def is_busy(ino: InodeNo) -> bool:
+        nonlocal asked
+        asked += 1
+        return ino != made[150]
+
+    freezer = Freezer(index.connection, index.inodes, is_busy=is_busy, is_open=lambda _: False)
+    most = 0
+    for _ in freezer.collect(index.next_statement):
+        most, asked = max(most, asked), 0
+    assert 0 < most <= frozen_collect.ASKED_AT_ONCE

@@ -34,13 +34,11 @@ def fill(mount: Mount, n_files: int, n_words: int = 300) -> dict[str, bytes]:
 
 def ask(mount: Mount, name: str, words: str = "1") -> int:
     """Write to a control file; 0, or the errno."""
-    fd = os.open(mount.control / name, os.O_WRONLY)
     try:
-        os.write(fd, f"{words}\n".encode())
+        with (mount.control / name).open("wb", buffering=0) as file:
+            file.write(f"{words}\n".encode())
     except OSError as error:
         return error.errno or -1
-    finally:
-        os.close(fd)
     return 0
 
 
@@ -189,6 +187,32 @@ def test_cancel_while_files_are_read(make_mount: MakeMount) -> None:
     assert ask(mount, "verify") == 0
 
 
+@pytest.mark.parametrize("options", ["seal_after=0", "seal_after=0,writeback"])
+def test_a_second_job_is_refused_at_once(make_mount: MakeMount, options) -> None:
+    """Also by the same file, whose second writer the kernel would let wait for the first."""
+    mount = make_mount(options)
+    fill_slowly_compacted(mount)
+    compacting = Asked(mount, "compact", "level=22")
+    for name in ("compact", "compact.json", "verify", "train/substrings", "gc", "dictionaries"):
+        for redirection in (">", ">>"):
+            done = subprocess.run(
+                ["bash", "-c", f"echo 1 {redirection} {mount.control}/{name}"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=20,
+            )
+            assert done.returncode != 0
+            assert "Device or resource busy" in done.stderr, name
+        shown_in = name.removesuffix(".json")
+        assert "refused: compact is running; .stowken/progress shows" in shown(mount, shown_in)
+    assert compacting.is_alive(), "none of them waited"
+    assert ask(mount, "jobs", "cancel") == 0
+    assert compacting.over() == errno.ECANCELED
+    assert ask(mount, "compact", "level=1") == 0
+    assert "refused" not in shown(mount, "compact")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -196,6 +220,19 @@ def test_cancel_while_files_are_read(make_mount: MakeMount) -> None:
         ("compact", "level=23"),
         ("compact", "speed=9"),
         ("compact", "cancel"),
+        ("compact", "what=words"),
+        ("train/substrings", "samples=abc"),
+        ("train/substrings", "samples=0"),
+        ("train/substrings", "min_occurrences=1"),
+        ("train/dictionary", "activate=maybe"),
+        ("train/dictionary", "samples=5 samples=6"),
+        ("dictionaries", "1"),
+        ("dictionaries", "../../etc"),
+        ("near-duplicates", "threshold=0"),
+        ("near-duplicates", "limit=ten"),
+        ("gc", "dry-run=perhaps"),
+        ("gc", "what=substrings dry-run=yes"),
+        ("reindex", "now"),
         ("jobs", "stop"),
         ("jobs", "1"),
         ("jobs", ""),

@@ -20,8 +20,9 @@ EAGER = VaultConfig(seal_after_seconds=0.0, lock_wait_seconds=0.0, compression_l
 class VaultDriver:
     """A vault whose event loop runs in a thread of its own; one step at a time."""
 
-    def __init__(self, directory: Path, backend: str = "trio") -> None:
+    def __init__(self, directory: Path, backend: str = "trio", config: VaultConfig = EAGER) -> None:
         self.directory = directory
+        self._config = config
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(
             start_blocking_portal(backend, backend_options(backend))
@@ -30,7 +31,9 @@ class VaultDriver:
         self.vault = self._open()
 
     def _open(self) -> Vault:
-        self._opened = self._portal.wrap_async_context_manager(Vault.open(self.directory, EAGER))
+        self._opened = self._portal.wrap_async_context_manager(
+            Vault.open(self.directory, self._config)
+        )
         return self._opened.__enter__()
 
     def call(self, function: Callable[[*Ts], Any], *args: *Ts) -> Any:

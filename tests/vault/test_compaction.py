@@ -18,7 +18,7 @@ import pytest
 
 from stowkenfs.errors import Corrupt
 from stowkenfs.ids import ROOT_INODE, InodeNo
-from stowkenfs.store.block import BlockKind, Layout
+from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.compaction import gather
 from stowkenfs.vault.compaction.batch import CompactOptions
 from stowkenfs.vault.compaction.compactor import CompactReport
@@ -87,7 +87,7 @@ async def assert_holds(vault: Vault, expected: dict[bytes, bytes]) -> None:
 
 
 def plain_blocks(vault: Vault) -> int:
-    return sum(len(vault._catalogue.ranges(kind, Layout.PLAIN)) for kind in KINDS)
+    return sum(len(vault._catalogue.hot_ranges(kind)) for kind in KINDS)
 
 
 def rows(vault: Vault, table: str) -> int:

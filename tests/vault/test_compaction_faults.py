@@ -13,11 +13,11 @@ import pytest
 
 from stowkenfs.ids import ROOT_INODE, PackNo
 from stowkenfs.index.catalogue import BlockPlace
-from stowkenfs.store.block import BlockKind, Layout
+from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.compaction.batch import CompactOptions
 from stowkenfs.vault.compaction.compactor import Compactor, CompactReport
+from stowkenfs.vault.compaction.emptying import Emptier
 from stowkenfs.vault.compaction.gather import Gathered, Moves
-from stowkenfs.vault.compaction.sweep import Sweeper
 from stowkenfs.vault.vault import Vault
 from tests.vault.test_compaction import QUICK, in_vault
 
@@ -101,7 +101,7 @@ def test_a_write_that_failed_is_not_repeated_in_a_pack_on_its_way_out(
             for name in names:
                 vault.tree.unlink(ROOT_INODE, name)
             await vault.write_namespace()
-        write, copy = vault._store.write, Sweeper._copy
+        write, copy = vault._store.write, Emptier._copy
         fails = written = False
 
         def write_once_in_vain(pack: PackNo, offset: int, content: bytes) -> None:
@@ -111,7 +111,7 @@ def test_a_write_that_failed_is_not_repeated_in_a_pack_on_its_way_out(
                 raise OSError(errno.ENOSPC, "No space left on device")
             write(pack, offset, content)
 
-        async def copy_beside_a_writer(self: Sweeper, pack: PackNo, live: Any) -> None:
+        async def copy_beside_a_writer(self: Emptier, pack: PackNo, live: Any) -> None:
             nonlocal fails, written
             await copy(self, pack, live)
             if not written:
@@ -121,7 +121,7 @@ def test_a_write_that_failed_is_not_repeated_in_a_pack_on_its_way_out(
                 await vault.write_document(b"/new.jsonl", new)
 
         monkeypatch.setattr(vault._store, "write", write_once_in_vain)
-        monkeypatch.setattr(Sweeper, "_copy", copy_beside_a_writer)
+        monkeypatch.setattr(Emptier, "_copy", copy_beside_a_writer)
         await vault.compact(QUICK)
         assert written
         await assert_is(vault, b"/new.jsonl", new)
@@ -196,9 +196,11 @@ def test_a_place_that_is_looked_up_while_it_changes(tmp_path: Path, monkeypatch)
 
         monkeypatch.setattr(vault._catalogue, "move_blocks", move)
         monkeypatch.setattr(vault._connection, "execute", execute_beside_a_reader)
-        monkeypatch.setattr(
-            Sweeper, "is_mostly_unused", lambda _self, pack, _length: pack == place.pack
-        )
+
+        async def only_that(_self: Emptier) -> list[PackNo]:
+            return [place.pack]
+
+        monkeypatch.setattr(Emptier, "_mostly_unused", only_that)
         await vault.compact(QUICK)
         assert moved
         assert place.pack not in vault._catalogue.packs()
@@ -276,7 +278,7 @@ def test_batches_are_bounded_whatever_they_are_of(tmp_path: Path, monkeypatch, k
             content = json.dumps(numbers) if kind == "numbers" else rng.randbytes(9000).hex()
             await vault.write_document(b"/z/%03d/one.json" % at, content.encode())
         await vault.compact(CompactOptions(level=1, batch_bytes=1 << 30, batch_bytes_max=200_000))
-        assert not vault._catalogue.ranges(BlockKind.RECORDS, Layout.PLAIN)
+        assert not vault._catalogue.hot_ranges(BlockKind.RECORDS)
 
     monkeypatch.setattr(Compactor, "_compact", measure)
     in_vault(tmp_path / "v", main)

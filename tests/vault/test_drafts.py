@@ -17,7 +17,8 @@ from stowkenfs.index.connection import Connection
 from stowkenfs.index.drafts import DraftTable
 from stowkenfs.vault import drafts as drafts_module
 from stowkenfs.vault import spools as spools_module
-from stowkenfs.vault.drafts import Draft, load_draft, new_draft, parse_draft_name
+from stowkenfs.vault.draft_files import parse_draft_name
+from stowkenfs.vault.drafts import Draft, load_draft, new_draft
 from stowkenfs.vault.spools import Spools
 from tests.running import names_in
 
@@ -273,23 +274,40 @@ def test_a_file_that_lost_its_end_in_a_power_cut_takes_new_bytes(bench: Bench, l
     """Rows may survive a power cut without their bytes: those are holes, and stay apart."""
     draft = bench.new()
     draft.write(100, b"spool")  # so that the rest is in the draft's own file
-    for start, content in ((0, b"aaaa"), (10, b"bbbb"), (20, b"cccc")):
-        draft.write(start, content)
+    draft.write(0, b"aaaabbbbcccc")
+    draft.truncate(10)  # its length has a row now, and is not that of the file
     draft.release_file()
     (path,) = (path for path in bench.directory.iterdir() if parse_draft_name(path.name))
     os.truncate(path, 12 - lost)
     draft = bench.reload()
     left = b"aaaabbbbcccc"[: 12 - lost]
     draft.write(30, b"dddd")
-    draft.write(24, b"e")
+    draft.write(10, b"e")
     draft.release_file()
     draft = bench.reload()
-    found = {low: content for low, _, content in draft.read(0, 200)}
-    assert found[0] == left[:4].ljust(4, b"\0")
-    assert found[10] == left[4:8].ljust(4, b"\0")
-    assert found.get(20, b"") == left[8:]  # its length was that of the file
-    assert found[24] == b"e"
+    found = {start: content for start, _, content in draft.read(0, 200)}
+    assert b"".join(found[start] for start in sorted(found) if start < 30) == (
+        left[:10].ljust(10, b"\0") + b"e"
+    )
     assert found[30] == b"dddd"
+    draft.release_file()
+
+
+def test_only_what_continues_it_follows_in_a_draft_s_own_file(bench: Bench) -> None:
+    """Its length tells how far it goes; bytes of another place would be taken for its own."""
+    draft = bench.new()
+    draft.write(100, b"spool")
+    draft.write(0, b"tail")
+    (path,) = (path for path in bench.directory.iterdir() if parse_draft_name(path.name))
+    draft.write(50, b"elsewhere")
+    draft.write(59, b", and on")
+    assert path.read_bytes() == b"tail"
+    draft.write(4, b" grows")
+    assert path.read_bytes() == b"tail grows"
+    rows = bench.table.regions(InodeNo(5))
+    assert [(row.start, row.length, bool(row.spool)) for row in rows] == [
+        (0, None, False), (50, 17, True), (100, 5, True),
+    ]  # fmt: skip
     draft.release_file()
 
 

@@ -20,7 +20,7 @@ from stowkenfs.index.catalogue import Catalogue
 from stowkenfs.index.changes import DentryChange
 from stowkenfs.index.connection import Connection
 from stowkenfs.store.block import BlockKind
-from stowkenfs.vault import vault as vault_module
+from stowkenfs.vault import opening
 from stowkenfs.vault.files import FILE_BYTES_MAX
 from stowkenfs.vault.ingest import Ingest, Piece
 from stowkenfs.vault.namespace import decode_changes
@@ -44,7 +44,7 @@ class FullDisk(Connection):
 
 @pytest.fixture
 def full_disks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vault_module, "Connection", FullDisk)
+    monkeypatch.setattr(opening, "Connection", FullDisk)
 
 
 @asynccontextmanager

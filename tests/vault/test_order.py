@@ -19,6 +19,7 @@ from stowkenfs import Conversation, Message, Vault, VaultConfig
 from stowkenfs.ids import ROOT_INODE, InodeNo, PackNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.store.local import LocalStore
+from stowkenfs.vault import opening
 from stowkenfs.vault import vault as vault_module
 from tests.running import BACKENDS, names_in, run
 
@@ -74,7 +75,7 @@ class RecordingConnection(Connection):
 @pytest.fixture(autouse=True)
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vault_module, "LocalStore", RecordingStore)
-    monkeypatch.setattr(vault_module, "Connection", RecordingConnection)
+    monkeypatch.setattr(opening, "Connection", RecordingConnection)
     unlink, fdatasync = Path.unlink, os.fdatasync
 
     def noted_unlink(self: Path, missing_ok: bool = False) -> None:

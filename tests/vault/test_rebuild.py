@@ -17,7 +17,7 @@ import pytest
 from stowkenfs.ids import ROOT_INODE, PackNo
 from stowkenfs.index import frozen_collect, frozen_merge
 from stowkenfs.minimal_zstd import Base
-from stowkenfs.store.block import Block, BlockKind, Layout, encode_dense_block
+from stowkenfs.store.block import Block, BlockKind, encode_dense_block
 from stowkenfs.store.local import LocalStore
 from stowkenfs.vault.compaction import merge
 from stowkenfs.vault.vault import Vault
@@ -152,7 +152,7 @@ def test_all_of_it_is_frozen_and_no_number_comes_twice(tmp_path):
     async def nothing_hot(vault: Vault) -> None:
         await numbers(vault)
         assert vault._connection.one("SELECT count(*) FROM inode") == (0,)
-        told = vault._catalogue.ranges(BlockKind.NAMESPACE, Layout.PLAIN)
+        told = vault._catalogue.hot_ranges(BlockKind.NAMESPACE)
         assert len(told) == 1  # the checkpoint
 
     check(tmp_path / "v", fill, compact, nothing_hot, one_more, numbers, gone, compact, numbers,

@@ -5,8 +5,10 @@ import random
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -20,6 +22,7 @@ from tests.vault.machine import VaultDriver, copy_as_a_crash
 
 NAMES = [b"a.json", b"b.jsonl", b"c.bin", b"d", b"e.jsonl"]
 NAME = st.sampled_from(NAMES)
+END = st.sampled_from(["done", "cancelled", "killed"])
 SIZE_MAX = 12_000
 
 
@@ -272,6 +275,53 @@ class VaultMachine(RuleBasedStateMachine):
         self.driver.call(run)
         if target is not None:
             self._go_on_in(target)
+
+    # Jobs of the machines that go on from this one
+
+    def run_beside_changes(
+        self,
+        job: Callable[[], Coroutine[Any, Any, Any]],
+        file: ModelFile,
+        changes: Sequence[tuple[int, bytes, bool]],
+        new: Sequence[tuple[bytes, bytes]],
+        steps: int,
+        end: str,
+    ) -> None:
+        """Changes at any step of a job, which is ``done``, ``cancelled`` or ``killed`` then."""
+        target = self._next_directory() if end == "killed" else None
+
+        async def change() -> None:
+            for wait, content, at_end in changes:
+                for _ in range(wait):
+                    await anyio.sleep(0.0003)
+                self.vault.files.acquire(file.ino, writing=True)
+                start = len(file.content) if at_end else len(file.content) // 3
+                self.vault.files.write(file.ino, start, content)
+                file.put(start, content)
+                self.vault.files.release(file.ino, writing=True)
+                assert await self.vault.read_file(file.ino) == file.content
+            for name, content in new:
+                if name in self.names:
+                    await self.vault.write_document(b"/" + name, content)
+                    self.names[name].content[:] = content
+            await self._seal()
+
+        async def run() -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(job)
+                await change()
+                if end != "done":
+                    for _ in range(steps):
+                        await anyio.sleep(0.0005)
+                if target is not None:
+                    copy_as_a_crash(self.driver.directory, target)
+                if end == "cancelled":
+                    tasks.cancel_scope.cancel()
+
+        self.driver.call(run)
+        if target is not None:
+            self._go_on_in(target)
+        self.check()
 
     @rule()
     def settle(self) -> None:

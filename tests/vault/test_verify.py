@@ -170,3 +170,63 @@ def test_a_wrong_record_in_a_sound_block_is_found(path: Path) -> None:
     run("trio", main)
     assert len(found) >= N_CHATS
     assert all("does not match its hash" in problem for problem in found)
+
+
+def test_damage_in_what_nothing_needs_is_named_as_such(path):
+    """Blocks that a compaction replaced stay in their packs beside what is in use."""
+
+    async def leave_dead_blocks() -> None:
+        async with Vault.open(path, CONFIG) as vault:
+            ballast = random.Random(5).randbytes(1 << 20)
+            await vault.write_document(b"/ballast", ballast)
+            parent = vault.tree.resolve(b"/chats").ino
+            await vault.write_document(b"/chats/more.json", chat(99, random.Random(9)))
+            vault.tree.unlink(parent, b"1.json")
+            await vault.compact()
+
+    run("trio", leave_dead_blocks)
+    report = verified(path)
+    assert report.clean
+    assert report.unused_blocks > 2
+    assert report.unused_bytes > 100
+    found: dict[str, int] = {"needed": 0, "not needed": 0}
+    for pack, at, length, _ in blocks(path):
+        before = pack.read_bytes()
+        content = bytearray(before)
+        content[at + HEADER_BYTES + (length - HEADER_BYTES) // 2] ^= 4
+        pack.write_bytes(content)
+        report = verified(path)
+        assert not report.clean
+        told = [one for one in report.problems if "nothing needs any more" in one]
+        if told:
+            assert told == report.problems
+            assert not report.files
+            assert f"bytes {at} to {at + length} of pack {int(pack.stem)}" in told[0]
+        found["not needed" if told else "needed"] += 1
+        pack.write_bytes(before)
+        if min(found.values()) >= 2:
+            break
+    assert min(found.values()) >= 1
+    assert verified(path).clean
+
+
+def test_damage_in_the_registry_is_named_with_the_files_that_need_it(tmp_path):
+    directory = tmp_path / "vault"
+    rules = " ".join(f"rule {at}: never leave the harbour after hour {at * 7}," for at in range(12))
+
+    async def fill() -> None:
+        async with Vault.open(directory, CONFIG) as vault:
+            for number in range(80):
+                if number == 40:
+                    await vault.train_substrings(samples=100, min_occurrences=3)
+                text = f"Note {number * 7919}. {rules} and {number} more."
+                content = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+                await vault.write_document(b"/notes/%d.json" % number, content)
+
+    run("trio", fill)
+    assert verified(directory).clean
+    flip(directory, BlockKind.SUBSTRINGS)
+    report = verified(directory)
+    assert any("registry: substrings 0 to" in one for one in report.problems)
+    assert len(report.files) >= 30
+    assert {int(one.path.split("/")[2].split(".")[0]) for one in report.files} <= set(range(40, 80))

@@ -8,7 +8,7 @@ can be read: killed or cancelled anywhere, the next compaction goes on.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
@@ -25,7 +25,7 @@ from stowkenfs.ids import RecordNo
 from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.keys import Grain
-from stowkenfs.store.block import BlockKind, Layout
+from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.codebooks import CodebookIn
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.compaction.batch import BatchIn, BatchOut, CompactOptions
@@ -40,9 +40,11 @@ from stowkenfs.vault.compaction.numbers import Renumbering, join_ranges
 from stowkenfs.vault.compaction.resume import Resumption
 from stowkenfs.vault.compaction.steps import Progress, Steps
 from stowkenfs.vault.compaction.sweep import Sweeper
+from stowkenfs.vault.compaction.tidying import Tidier
 from stowkenfs.vault.dedup import Dedup
 from stowkenfs.vault.files import FileTable
 from stowkenfs.vault.ingest import Ingest
+from stowkenfs.vault.near import NearIndex
 from stowkenfs.vault.packs import PackWriter
 from stowkenfs.vault.payloads import content_key
 from stowkenfs.vault.reader import Reader
@@ -105,11 +107,11 @@ class Parts:
     tree: Tree
     keys: KeyCollector
     merger: Merger
+    near: NearIndex
     resumption: Resumption
     sweeper: Sweeper
     writer: PackWriter
-    namespace_lock: anyio.Lock
-    write_namespace: Callable[[], Awaitable[None]]
+    tidier: Tidier
     workers: int
 
 
@@ -135,19 +137,21 @@ class Compactor:
                 await self._move(moves, progress)
             await parts.keys.store(parts.writer)
             parts.keys.drop_exact()
+            await parts.near.forget(moves.segments.ranges)
             await parts.sweeper.drop_moved(moves)
             parts.resumption.end()
             await parts.keys.merge(parts.writer, Grain.BLOCK)
             report.blocks_merged = await parts.merger.merge()
         finally:
             parts.dedup.leave_out({})
-        await self._tidy()
+        report.inodes_frozen = await parts.tidier.tell_tree()
+        await parts.tidier.give_back()
         report.stored_bytes_after = parts.catalogue.stored_bytes()
         return report
 
     async def _move(self, moves: Moves, progress: Progress) -> None:
         parts, report = self._parts, self.report
-        self._steps = Steps(parts.catalogue.content_bytes(Layout.PLAIN), progress)
+        self._steps = Steps(parts.catalogue.hot_content_bytes(), progress)
         change = ChangeOver(parts.catalogue, parts.reader, parts.sealer, moves.records)
         gatherer = Gatherer(parts.tree, parts.catalogue, parts.reader, moves, self._options)
         async with aclosing(gatherer.batches(self._steps.gathered)) as batches:
@@ -165,32 +169,11 @@ class Compactor:
         report.content_bytes = tally.content_bytes
         self._steps.end()
 
-    async def _tidy(self) -> None:
-        parts = self._parts
-        async with parts.namespace_lock:
-            self.report.inodes_frozen = await parts.sweeper.freeze()
-            checkpoint = parts.sweeper.begin_checkpoint()
-        if checkpoint is not None:
-            await parts.write_namespace()
-            async with parts.namespace_lock:
-                await parts.sweeper.finish_checkpoint(*checkpoint)
-        async with parts.committer.between_rounds():
-            being_filled = parts.committer.open_pack
-            length = parts.catalogue.packs().get(being_filled) if being_filled else None
-            if being_filled and length and parts.sweeper.is_mostly_unused(being_filled, length):
-                parts.committer.begin_new_pack()
-                being_filled = None
-        await parts.sweeper.drop_packs(being_filled)
-        await parts.sweeper.shrink_index()
-
     async def _begin(self) -> Moves:
         """Fix what is to be moved: whatever is hot now. What comes later is left alone."""
         parts = self._parts
         async with parts.committer.between_rounds():
-            ranges = {
-                kind: join_ranges(parts.catalogue.ranges(kind, Layout.PLAIN))
-                for kind in MOVED_KINDS
-            }
+            ranges = {kind: join_ranges(parts.catalogue.hot_ranges(kind)) for kind in MOVED_KINDS}
             if any(ranges.values()):
                 parts.committer.begin_new_pack()
             parts.dedup.leave_out(ranges)

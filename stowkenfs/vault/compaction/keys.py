@@ -179,7 +179,7 @@ class KeyCollector:
     ) -> None:
         run = self._runs.next_run(kind)
         made = list(blocks)
-        places = await writer.write([_packed(kind, run, block) for block in made])
+        places = await writer.write([packed_keys(kind, run, block) for block in made])
         rows = [
             KeyPlace(
                 kind, run, block.low, block.high, block.count, place.pack, place.offset_bytes,
@@ -202,7 +202,7 @@ def _cut_exact(keys: Array, values: Array) -> list[KeyBlock]:
     return list(cut_run(keys, values, HOT_SPARE_BITS, Grain.EXACT))
 
 
-def _packed(kind: BlockKind, run: int, block: KeyBlock) -> PackedBlock:
+def packed_keys(kind: BlockKind, run: int, block: KeyBlock) -> PackedBlock:
     """A key block as it lies in a pack; its header's number is run and kind."""
     first = run << 8 | kind
     encoded = encode_block(Block(BlockKind.KEYS, first, block.count, block.payload), level=None)

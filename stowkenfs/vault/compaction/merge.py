@@ -13,11 +13,14 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from stowkenfs.documents.dense import DenseRecord, encode_dense_records
+from stowkenfs.documents.dense_layout import LayoutOf
 from stowkenfs.errors import Corrupt
 from stowkenfs.frames.dense import DenseSegment, encode_dense
 from stowkenfs.index.catalogue import BlockPlace, Catalogue
 from stowkenfs.index.connection import Connection
+from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import Block, BlockKind, Layout, base_of, encode_dense_block
+from stowkenfs.vault.collection.bases import named_bases
 from stowkenfs.vault.compaction.batch import CompactOptions
 from stowkenfs.vault.packs import PackedBlock, PackWriter
 from stowkenfs.vault.payloads import encode_templates
@@ -25,7 +28,6 @@ from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.unpacked import (
     PackedRecords,
     PackedSegments,
-    Range,
     Templates,
     Unpacked,
     encode_ranges,
@@ -36,6 +38,10 @@ SMALL_SHARE = 0.25
 
 SMALL_BLOCKS_MAX = 32
 """More of them under one base are merged."""
+
+
+Thing = tuple[Unpacked, int]
+"""A block and a position in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Merger:
         catalogue: Catalogue,
         reader: Reader,
         writer: PackWriter,
+        store: PackStore,
         options: CompactOptions,
     ) -> None:
         self._connection = connection
@@ -65,6 +72,8 @@ class Merger:
         self._reader = reader
         self._writer = writer
         self._level = options.level
+        self._store = store
+        self._named: dict[int, set[int]] | None = None  # when first needed
         self._sizes = {
             BlockKind.RECORDS: options.record_block_bytes,
             BlockKind.SEGMENTS: options.segment_block_bytes,
@@ -76,7 +85,7 @@ class Merger:
         merged = 0
         for kind, size in self._sizes.items():
             for small in self._small(kind, size):
-                merged += await self._merge(kind, size, small)
+                merged += await self._merge(kind, size, await self._without_bases(kind, small))
                 await anyio.lowlevel.checkpoint()
         return merged
 
@@ -91,6 +100,23 @@ class Merger:
             if not any(p.first <= base < p.first + p.count for p in places for base in bases):
                 groups[places[0].base].append(_Stored(sorted(places, key=lambda p: p.skip)))
         return [group for group in groups.values() if len(group) > SMALL_BLOCKS_MAX]
+
+    async def _without_bases(self, kind: BlockKind, small: Sequence[_Stored]) -> list[_Stored]:
+        """Those that no block of a pack names as its base, also of those that nothing uses."""
+        if self._named is None:
+            packs = self._catalogue.packs()
+            try:
+                self._named = await anyio.to_thread.run_sync(named_bases, self._store, packs)
+            except Corrupt:
+                return []  # nobody knows; verify names it
+        named = self._named.get(kind, set())
+        return [
+            stored
+            for stored in small
+            if not any(
+                row.first <= base < row.first + row.count for row in stored.rows for base in named
+            )
+        ]
 
     async def _merge(self, kind: BlockKind, size: int, small: Sequence[_Stored]) -> int:
         merged = 0
@@ -120,10 +146,10 @@ class Merger:
     ) -> tuple[PackedBlock | None, dict[int, int]]:
         """One block of all in ``some``, None if they don't go together. A thread's."""
         blocks = [self._reader.unpacked(stored.rows[0]) for stored in some]
-        payload = _joined(kind, blocks, self._reader)
+        payload = joined_things(kind, _by_number(some, blocks), self._reader.layout_of)
         if payload is None:
             return None, {}
-        ranges = sorted(one for block in blocks for one in block.ranges)
+        ranges = sorted((row.first, row.count) for stored in some for row in stored.rows)
         first, count = ranges[0][0], sum(length for _, length in ranges)
         block = Block(kind, first, count, encode_ranges(ranges) + payload, Layout.DENSE)
         number = some[0].rows[0].base
@@ -142,18 +168,13 @@ class Merger:
         )
 
 
-def _joined(kind: BlockKind, blocks: Sequence[Unpacked], reader: Reader) -> bytes | None:
-    """The payload, without ranges, of all things in ``blocks`` by number."""
-    items = sorted((first, at, block) for block in blocks for first, at in _starts(block.ranges))
-    positions = [
-        (block, at + i) for first, at, block in items for i in range(_length(block.ranges, first))
-    ]
-    if kind is BlockKind.TEMPLATES:
-        return encode_templates(
-            [cast("Templates", block.items).items.templates[at] for block, at in positions]
-        )
+def joined_things(kind: BlockKind, things: Sequence[Thing], layout_of: LayoutOf) -> bytes | None:
+    """The payload, without ranges, of ``things`` of dense blocks, in this order.
+
+    None for segments of several codebooks, which do not go together.
+    """
     if kind is BlockKind.SEGMENTS:
-        segments = [(cast("PackedSegments", block.items).items, at) for block, at in positions]
+        segments = [(cast("PackedSegments", block.items).items, at) for block, at in things]
         codebooks = {dense.codebook_no for dense, _ in segments}
         if len(codebooks) > 1:
             return None
@@ -164,27 +185,26 @@ def _joined(kind: BlockKind, blocks: Sequence[Unpacked], reader: Reader) -> byte
             ],
             codebooks.pop(),
         )
-    records = [(cast("PackedRecords", block.items).items, at) for block, at in positions]
-    return encode_dense_records(
-        [
-            DenseRecord(int(dense.lengths[at]), int(dense.checks[at]), dense.body(at))
-            for dense, at in records
-        ],
-        reader.layout_of,
+    if kind is BlockKind.RECORDS:
+        records = [(cast("PackedRecords", block.items).items, at) for block, at in things]
+        return encode_dense_records(
+            [
+                DenseRecord(int(dense.lengths[at]), int(dense.checks[at]), dense.body(at))
+                for dense, at in records
+            ],
+            layout_of,
+        )
+    return encode_templates(
+        [cast("Templates", block.items).items.templates[at] for block, at in things]
     )
 
 
-def _starts(ranges: Sequence[Range]) -> list[tuple[int, int]]:
-    """First number and position of each range."""
-    starts, at = [], 0
-    for first, count in ranges:
-        starts.append((first, at))
-        at += count
-    return starts
-
-
-def _length(ranges: Sequence[Range], first: int) -> int:
-    return next(count for start, count in ranges if start == first)
+def _by_number(some: Sequence[_Stored], blocks: Sequence[Unpacked]) -> list[Thing]:
+    """All things in ``blocks`` that their rows list; of some nobody needs the others."""
+    items = sorted(
+        (row.first, row.skip, row.count, at) for at, one in enumerate(some) for row in one.rows
+    )
+    return [(blocks[at], skip + i) for _, skip, count, at in items for i in range(count)]
 
 
 def _cut(small: Sequence[_Stored], size: int) -> list[list[_Stored]]:

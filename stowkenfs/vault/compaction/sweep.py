@@ -2,7 +2,8 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -23,14 +24,14 @@ from stowkenfs.store.block import (
     HEADER_BYTES,
     Block,
     BlockKind,
-    Layout,
-    check_block,
     encode_block,
     encode_dense_block,
     first_of,
     stored_length,
 )
+from stowkenfs.vault.compaction.canonicals import with_canonicals
 from stowkenfs.vault.compaction.gather import Moves
+from stowkenfs.vault.compaction.numbers import Renumbering
 from stowkenfs.vault.dedup import TABLES, slices
 from stowkenfs.vault.namespace import Checkpoint, decode_changes, encode_checkpoint
 from stowkenfs.vault.packs import PackedBlock, PackWriter
@@ -40,12 +41,8 @@ from stowkenfs.vault.unpacked import Segments
 
 log = logging.getLogger(__name__)
 
-KEPT_SHARE_MIN = 0.75
-"""A pack of which less is in use is written anew."""
-
 ROWS_AT_ONCE = 200
 PAGES_AT_ONCE = 100
-COPIED_AT_ONCE_BYTES = 8 << 20
 GROUPS_AT_ONCE = 32
 STATEMENT_LEVEL = 6
 
@@ -65,7 +62,6 @@ class Sweeper:
     writers: Passages
     freezer: Freezer
     writer: PackWriter
-    refresh: Callable[[], None]
 
     async def drop_moved(self, moves: Moves) -> None:
         """Let go of blocks of which everything was moved, and of their keys."""
@@ -84,11 +80,7 @@ class Sweeper:
         await self.writers.drain()
         await self.readers.drain()  # who looked an extent up before it was changed over
         for kind, numbers in kinds.items():
-            firsts = [
-                first
-                for first, end in self.catalogue.ranges(kind, Layout.PLAIN)
-                if first in numbers and not _any_between(kept[kind], first, end)
-            ]
+            firsts = self._without_any(kind, numbers, kept[kind])
             for some in slices(firsts, ROWS_AT_ONCE):
                 is_frames = kind is BlockKind.SEGMENTS
                 gone = await anyio.to_thread.run_sync(self._frames, some) if is_frames else {}
@@ -96,6 +88,25 @@ class Sweeper:
                     self.catalogue.drop_blocks(kind, some)
                     self.catalogue.count_frames(gone)
                 await anyio.lowlevel.checkpoint()
+
+    def _hot_blocks(self, kind: BlockKind) -> list[list[tuple[int, int]]]:
+        """First and end of the rows of each block of a kind that is not dense."""
+        blocks: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        for pack, offset, *row in self.connection.all(
+            "SELECT pack, offset, first, first + count FROM block WHERE kind = ? AND layout != 1",
+            (kind,),
+        ):
+            blocks[pack, offset].append((row[0], row[1]))
+        return list(blocks.values())
+
+    def _without_any(self, kind: BlockKind, numbers: Renumbering, kept: Sequence[int]) -> list[int]:
+        """First numbers of all rows of blocks that hold nothing of ``kept``."""
+        return [
+            first
+            for rows in self._hot_blocks(kind)
+            if rows[0][0] in numbers and not any(_any_between(kept, *row) for row in rows)
+            for first, _ in rows
+        ]
 
     def _frames(self, firsts: Sequence[int]) -> dict[int, tuple[int, int]]:
         """What to add to the totals of frames for blocks of segments that go. A thread's."""
@@ -106,7 +117,7 @@ class Sweeper:
                 continue
             with suppress(Corrupt):
                 segments = cast("Segments", self.reader.unpacked(place).items)
-                for at in range(len(segments)):
+                for at in range(place.skip, place.skip + place.count):
                     kind = int(segments.kind(at), 16)
                     frames, stored = gone.get(kind, (0, 0))
                     gone[kind] = frames - 1, stored - segments.stored_bytes(at)
@@ -123,20 +134,32 @@ class Sweeper:
                         records.update(n for n in range(first, first + count) if n in moves.records)
         # A block that stays stays whole, with what all of its records refer to.
         numbers = sorted(records)
-        blocks = self.catalogue.ranges(BlockKind.RECORDS, Layout.PLAIN)
-        staying = [range(*block) for block in blocks if _any_between(numbers, *block)]
-        kept = await anyio.to_thread.run_sync(self._referred_to, chain.from_iterable(staying))
+        staying = [
+            range(*row)
+            for rows in self._hot_blocks(BlockKind.RECORDS)
+            if any(_any_between(numbers, *row) for row in rows)
+            for row in rows
+        ]
+        segments = sorted(self.catalogue.hot_ranges(BlockKind.SEGMENTS))
+        kept = await anyio.to_thread.run_sync(
+            self._referred_to, chain.from_iterable(staying), segments
+        )
         if kept is None:
             # Maybe a copy of a damaged block can be brought back: what it refers to stays.
             kept = {
-                kind: {first for first, _ in self.catalogue.ranges(kind, Layout.PLAIN)}
+                kind: {first for first, _ in self.catalogue.hot_ranges(kind)}
                 for kind in (BlockKind.SEGMENTS, BlockKind.TEMPLATES)
             }
         kept[BlockKind.RECORDS] = records
         return {kind: sorted(numbers) for kind, numbers in kept.items()}
 
-    def _referred_to(self, records: Iterable[int]) -> dict[BlockKind, set[int]] | None:
-        """Segments and templates of records; None if not all can be read. A thread's."""
+    def _referred_to(
+        self, records: Iterable[int], blocks: Sequence[tuple[int, int]]
+    ) -> dict[BlockKind, set[int]] | None:
+        """Segments and templates of records; None if not all can be read. A thread's.
+
+        With canonicals, which ``blocks``, hot ranges of segments, refer to.
+        """
         segments: set[int] = set()
         templates: set[int] = set()
         for number in records:
@@ -148,6 +171,10 @@ class Sweeper:
             for value in body.values:
                 if isinstance(value, References):
                     segments.update(value.segments)
+        try:
+            segments = with_canonicals(self.catalogue, self.reader, blocks, segments)
+        except Corrupt:
+            return None
         return {BlockKind.SEGMENTS: segments, BlockKind.TEMPLATES: templates}
 
     # The tree
@@ -160,10 +187,11 @@ class Sweeper:
         """
         frozen = 0
         waiting: list[Candidate] = []
-        for candidate in self.freezer.collect(self.catalogue.next_number(BlockKind.NAMESPACE)):
+        for encode in self.freezer.collect(self.catalogue.next_number(BlockKind.NAMESPACE)):
             await anyio.lowlevel.checkpoint()
-            if candidate is not None:
-                waiting.append(candidate)
+            group = None if encode is None else await anyio.to_thread.run_sync(encode)
+            if group is not None:
+                waiting.append(group)
             if len(waiting) >= GROUPS_AT_ONCE:
                 frozen += await self._adopt(waiting)
                 waiting = []
@@ -235,7 +263,7 @@ class Sweeper:
         encoded = encode_block(block, level=STATEMENT_LEVEL)
         packed = PackedBlock(block.kind, number, 1, len(payload), 0, encoded)
         places = await self.writer.write([packed])
-        blocks = self.catalogue.ranges(BlockKind.NAMESPACE, Layout.PLAIN)
+        blocks = self.catalogue.hot_ranges(BlockKind.NAMESPACE)
         with self.connection.transaction():
             self.catalogue.add_blocks(places, PackWriter.pack_length(places), self.writer.tier)
             self.catalogue.drop_blocks(
@@ -263,71 +291,6 @@ class Sweeper:
             await anyio.lowlevel.checkpoint()
         await anyio.to_thread.run_sync(self.connection.checkpoint)
         self.connection.empty_log()
-
-    # Packs
-
-    async def drop_packs(self, being_filled: PackNo | None) -> None:
-        """Remove packs of which little or nothing is in use, what is left of them copied.
-
-        ``being_filled``: the pack that ingest writes to.
-        """
-        emptied: list[PackNo] = []
-        for pack, length in self.catalogue.packs().items():
-            if pack == being_filled or not self.is_mostly_unused(pack, length):
-                continue
-            live = self.catalogue.live_blocks(pack)
-            if pack == self.writer.open_pack:
-                self.writer.begin_new()
-            try:
-                await self._copy(pack, live)
-            except (Corrupt, OSError) as error:
-                log.warning("pack %d stays as it is: %s", pack, error)
-                continue
-            emptied.append(pack)
-        if not emptied:
-            return
-        with self.connection.transaction():
-            emptied = [pack for pack in emptied if not self.catalogue.live_blocks(pack)]
-            for pack in emptied:
-                self.catalogue.drop_pack(pack)
-        self.refresh()
-        # An index that still names a pack must not find it gone, and no reader either.
-        await anyio.to_thread.run_sync(self.connection.sync)
-        await self.readers.drain()
-        await self.writers.drain()
-        for pack in emptied:
-            await anyio.to_thread.run_sync(self.store.remove, pack)
-
-    def is_mostly_unused(self, pack: PackNo, length_bytes: int) -> bool:
-        """Whether so little of a pack is referred to that it is better written anew."""
-        live = self.catalogue.live_blocks(pack)
-        return sum(stored for _, stored in live) < KEPT_SHARE_MIN * length_bytes
-
-    async def _copy(self, pack: PackNo, live: Sequence[tuple[int, int]]) -> None:
-        some: list[tuple[int, int]] = []
-        size = 0
-        for at, (offset, stored) in enumerate(live):
-            some.append((offset, stored))
-            size += stored
-            if size >= COPIED_AT_ONCE_BYTES or at == len(live) - 1:
-                blocks = await anyio.to_thread.run_sync(self._read, pack, some)
-                places = await self.writer.write(blocks)
-                with self.connection.transaction():
-                    self.catalogue.commit_packs(PackWriter.pack_length(places), self.writer.tier)
-                    moved = {old: place for (old, _), place in zip(some, places, strict=True)}
-                    self.catalogue.move_blocks(pack, moved)
-                self.refresh()
-                some, size = [], 0
-                await anyio.lowlevel.checkpoint()
-
-    def _read(self, pack: PackNo, some: Sequence[tuple[int, int]]) -> list[PackedBlock]:
-        """Blocks as they lie in a pack, checked. A thread's. Raises Corrupt."""
-        blocks = []
-        for offset, stored in some:
-            content = self.store.read(pack, offset, stored)
-            check_block(content, pack, offset)
-            blocks.append(PackedBlock(BlockKind(content[4]), 0, 0, 0, 0, content))
-        return blocks
 
 
 def _any_between(numbers: Sequence[int], first: int, end: int) -> bool:

@@ -1,0 +1,26 @@
+"""An index as it is at one moment, for work that takes long."""
+
+from stowkenfs.index.connection import Connection
+
+
+class Snapshot(Connection):
+    """The committed rows of another connection's database as they are now, to be read only.
+
+    One thread's at a time. While it is there the WAL cannot start anew. One of a database in
+    memory has what is committed later, too.
+    """
+
+    def __init__(self, of: Connection) -> None:
+        self._path, self._address = of._path, of._address  # noqa: SLF001 - of its own kind
+        self._depth = 0
+        self._undo = []
+        self._wal_fd = None
+        with self._translated():
+            self._writer = self._reader = self._connect()
+            self._writer.execute("PRAGMA query_only = ON")
+            if self._path is not None:
+                self._writer.execute("BEGIN")
+                self._writer.execute("SELECT 1 FROM setting").fetchone()
+
+    def close(self) -> None:
+        self._writer.close()

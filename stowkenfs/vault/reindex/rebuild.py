@@ -1,0 +1,250 @@
+"""An index made from packs alone, and put in the place of one that is lost or damaged.
+
+Nothing of the vault changes before the new index is whole and synced, but for packs of keys
+and second names of drafts, which the next opening or rebuild takes away.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from stowkenfs.index.catalogue import Catalogue
+from stowkenfs.index.connection import CHECKPOINT_BYTES, Connection
+from stowkenfs.store.api import PackStore
+from stowkenfs.store.block import BlockKind
+from stowkenfs.store.local import LocalStore, sync_directory
+from stowkenfs.vault.draft_files import parse_draft_name
+from stowkenfs.vault.lock import VaultLock
+from stowkenfs.vault.opened import OPENED, times_opened
+from stowkenfs.vault.registry import ACTIVE_DICTIONARY
+from stowkenfs.vault.reindex.build import Builder
+from stowkenfs.vault.reindex.old import OldIndex, read_old_index
+from stowkenfs.vault.reindex.recovered import LostAndFound, draft_names
+from stowkenfs.vault.reindex.report import Progress, ReindexReport
+from stowkenfs.vault.superblock import require_superblock
+
+log = logging.getLogger(__name__)
+
+NEW = "index.db.new"
+READY = "index.db.ready"
+SCANNED = "index.db.scan"
+KEYS = "index.db.keys"
+CHECKED = "index.db.check"
+DAMAGED = "index.db.damaged"
+
+LOGGED_SECONDS = 10.0
+
+
+def rebuild_closed(
+    directory: Path, progress: Progress = lambda _done, _total: None
+) -> ReindexReport:
+    """Make the index of a vault that nobody uses anew, from its packs. Blocks.
+
+    Drafts, and changes of the tree that no pack tells of yet, are taken over from the old one
+    if it can be read that far. If not, or if there is none, such changes are lost (there are
+    none if the vault was closed), and drafts become files under ``/lost+found``. The old one
+    is kept as ``index.db.damaged``. ``progress(done, total)`` is told bytes; what it raises
+    ends the rebuilding, and everything is as before.
+
+    Raises NotAVault, UnknownFormat, SuperblockCorrupt, VaultLocked, and OSError.
+    """
+    directory = directory.absolute()
+    require_superblock(directory)
+    lock = VaultLock(directory)
+    try:
+        return replace_index(directory, progress)
+    finally:
+        lock.release()
+
+
+def needs_rebuilding(directory: Path) -> bool:
+    """Whether a vault has content and no index at all. Blocks."""
+    if (directory / "index.db").exists():
+        return False
+    packs, drafts = directory / "packs", directory / "drafts"
+    return any(
+        path.stat().st_size for folder in (packs, drafts) if folder.is_dir()
+        for path in folder.iterdir()
+    )  # fmt: skip
+
+
+def replace_index(directory: Path, progress: Progress) -> ReindexReport:
+    """As ``rebuild_index``, of a vault that the caller has locked."""
+    log.warning("the index of %s is being rebuilt from the packs", directory)
+    started = time.monotonic()
+    finish_interrupted(directory)
+    remove_leftovers(directory)
+    store = LocalStore(directory / "packs")
+    try:
+        old = read_old_index(directory)
+        report = _make(directory, store, old, _logged(progress))
+        _put_in_place(directory)
+    finally:
+        store.close()
+        remove_leftovers(directory)
+    log.warning(
+        "the index of %s was rebuilt in %.1f s: %d names, %d problems, %d recovered files",
+        directory, time.monotonic() - started, report.names,
+        len(report.damages) + len(report.problems), len(report.recovered),
+    )  # fmt: skip
+    return report
+
+
+def _logged(progress: Progress) -> Progress:
+    """``progress``, and a line in the log from time to time."""
+    last = time.monotonic()
+
+    def told(done: int, total: int) -> None:
+        nonlocal last
+        progress(done, total)
+        if time.monotonic() - last >= LOGGED_SECONDS:
+            last = time.monotonic()
+            log.warning("rebuilding the index: %d %%", 100 * done // max(total, 1))
+
+    return told
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what an interrupted rebuild left."""
+    for name in (NEW, SCANNED, KEYS, CHECKED):
+        for path in directory.glob(f"{name}*"):
+            path.unlink(missing_ok=True)
+
+
+# Making the new one
+
+
+def _make(
+    directory: Path, store: PackStore, old: OldIndex | None, progress: Progress
+) -> ReindexReport:
+    report = ReindexReport()
+    with _new_index(directory / NEW) as connection:
+        lengths = dict(store.packs())
+        builder = Builder(
+            connection, store, lengths, directory / SCANNED, report,
+            lambda done, total: told_to(connection, progress, done, total),
+        )  # fmt: skip
+        builder.read_tree(() if old is None else old.changes)
+        builder.read_content(directory / KEYS)
+        builder.finish()
+        if old is not None:
+            _keep_active(connection, old)
+        Catalogue(connection).set_setting(OPENED, times_opened(directory))
+        found = LostAndFound(
+            connection, builder.inodes, _past_drafts(directory, builder.told.next_ino),
+            time.time_ns(), report,
+        )  # fmt: skip
+        with connection.transaction():
+            found.make_root()
+            for inode in builder.lost:
+                found.put(inode, b"inode %d" % inode.ino)
+            _take_drafts(directory, connection, builder, found, old)
+            builder.keep_numbers(found.next_ino)
+    return report
+
+
+def _keep_active(connection: Connection, old: OldIndex) -> None:
+    """Let new frames use the dictionary that they used, if it is there."""
+    connection.execute(
+        "INSERT INTO setting SELECT ?1, ?2 WHERE EXISTS"
+        " (SELECT 1 FROM block WHERE kind = ?3 AND first <= ?2 AND first + count > ?2)",
+        (ACTIVE_DICTIONARY, old.active, BlockKind.DICTIONARIES),
+    )
+
+
+def _take_drafts(
+    directory: Path,
+    connection: Connection,
+    builder: Builder,
+    found: LostAndFound,
+    old: OldIndex | None,
+) -> None:
+    drafts = directory / "drafts"
+    if not drafts.is_dir():
+        return
+    if old is not None and _keep_drafts(connection, builder, old):
+        return  # what no row names was left over
+    found.take_drafts(drafts, draft_names(connection))
+
+
+def _keep_drafts(connection: Connection, builder: Builder, old: OldIndex) -> bool:
+    """Put rows of drafts back, of files that there are; whether that was all."""
+    there = [row for row in old.drafts if builder.inodes.get(row[0]) is not None]
+    inos = {row[0] for row in there}
+    connection.execute_many("INSERT INTO draft VALUES (?, ?)", there)
+    connection.execute_many(
+        "INSERT INTO draft_region VALUES (?, ?, ?, ?, ?)",
+        [row for row in old.regions if row[0] in inos],
+    )
+    builder.report.kept_drafts = len(there)
+    return len(there) == len(old.drafts)
+
+
+def _past_drafts(directory: Path, next_ino: int) -> int:
+    """A number for the next inode, above those that drafts are of."""
+    drafts = directory / "drafts"
+    for path in drafts.iterdir() if drafts.is_dir() else ():
+        named = parse_draft_name(path.name)
+        if named is not None and named[0] < 1 << 62:
+            next_ino = max(next_ino, named[0] + 1)
+    return next_ino
+
+
+def told_to(connection: Connection, progress: Progress, done: int, total: int) -> None:
+    """Pass on what was done, and keep the log of the new index short."""
+    progress(done, total)
+    if connection.wal_bytes() > CHECKPOINT_BYTES:
+        connection.checkpoint()
+
+
+@contextmanager
+def _new_index(path: Path) -> Iterator[Connection]:
+    """A new database, closed and synced at the end."""
+    connection = Connection(path)
+    try:
+        yield connection
+    finally:
+        connection.close()
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# In its place
+
+
+def _put_in_place(directory: Path) -> None:
+    """Let the new index take the place of the old one; killed anywhere, one of them is there."""
+    (directory / NEW).rename(directory / READY)
+    sync_directory(directory)
+    finish_interrupted(directory)
+
+
+def finish_interrupted(directory: Path) -> None:
+    """Put an index in place that is whole. Blocks; the caller has locked the vault.
+
+    The old one's log goes before the new one comes: SQLite would take it for the new one's.
+    """
+    ready, index, damaged = directory / READY, directory / "index.db", directory / DAMAGED
+    if not ready.exists():
+        return
+    if index.exists():
+        _wal(damaged).unlink(missing_ok=True)
+        index.rename(damaged)
+        sync_directory(directory)
+    if _wal(index).exists():
+        with suppress(FileNotFoundError):
+            _wal(index).rename(_wal(damaged))
+    (directory / "index.db-shm").unlink(missing_ok=True)
+    sync_directory(directory)
+    ready.rename(index)
+    sync_directory(directory)
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")

@@ -1,0 +1,1 @@
+"""What is learned from what is stored, so that frames become smaller."""
