@@ -145,7 +145,7 @@ def test_corpora_and_reads(told: dict[str, Any], directory: Path) -> None:
 
 def test_without_the_wheel_nothing_is_compared_with_it(directory: Path) -> None:
     done = bench("--density=wheel", "--json", "--corpora", directory)
-    assert "no --wheel was named" in done.stderr
+    assert "no --peer was named" in done.stderr
     assert json.loads(done.stdout)["wheel"] == []
 
 
@@ -255,6 +255,9 @@ def test_archives_are_as_large_as_the_packed_corpora(tmp_path: Path) -> None:
         (("--density=parts,speed",), "no section 'speed'"),
         (("--density", "--corpora", "no-such-corpus"), "neither a directory nor a corpus"),
         (("--density=parts", "some-directory"), "named after --corpora"),
+        (("--jobs=sequence,speed",), "no section 'speed'"),
+        (("--jobs", "--density"), "one at a time"),
+        (("--jobs=sequence", "some-directory"), "named after --corpora"),
         ((), "name a directory"),
     ],
 )

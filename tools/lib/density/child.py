@@ -1,6 +1,6 @@
 """One piece of work on a vault in a process of its own; told as JSON on stdout.
 
-    child.py COMMAND {"vault": PATH, ...}
+    python -m lib.density.child COMMAND {"vault": PATH, ...}
 
 A process of its own, so that its memory and its time are those of the work alone and nothing
 is left in its caches from the work before.

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from lib.density import tables
 from lib.density.corpora import Corpus, find_corpora, say
 from lib.density.sections import Each, Whole
+from lib.peer.environment import Peer
 
 SECTIONS = {
     "parts": "Bytes by part: one vault with everything",
@@ -35,7 +35,7 @@ def chosen(words: str) -> list[str]:
 
 
 def run_density(
-    sections: Sequence[str], names: Sequence[str], wheel: Path | None, *, as_json: bool
+    sections: Sequence[str], names: Sequence[str], environment: Path | None, *, as_json: bool
 ) -> None:
     """Measure; print each table as soon as it is known, or one JSON object at the end."""
     with tempfile.TemporaryDirectory(prefix="stowkenfs-density-") as scratch:
@@ -52,7 +52,7 @@ def run_density(
             print(
                 f"{machine['cores']} cores, Python {machine['python']}, Linux {machine['kernel']}"
             )
-        for section, measure, show in _sections(corpora, work, wheel):
+        for section, measure, show in _sections(corpora, work, environment):
             if section not in sections:
                 continue
             told[section] = measure()
@@ -65,19 +65,14 @@ def run_density(
 Section = tuple[str, Callable[[], Any], Callable[[Any], str]]
 
 
-def _sections(corpora: Sequence[Corpus], work: Path, wheel: Path | None) -> Sequence[Section]:
+def _sections(corpora: Sequence[Corpus], work: Path, environment: Path | None) -> Sequence[Section]:
     whole, each = Whole(corpora, work), Each(work)
 
     def beside_wheel() -> list[dict[str, Any]]:
-        if wheel is None:
-            say("no --wheel was named; nothing is compared with it")
-            return []
-        python = wheel / "bin" / "python" if wheel.is_dir() else wheel
-        try:
-            return each.wheel(corpora, python)
-        except (OSError, subprocess.CalledProcessError) as error:
-            say(f"nothing is compared with the wheel: {error}")
-            return []
+        if environment is None:
+            say("no --peer was named; nothing is compared with the stowken wheel")
+        peer = Peer.found(environment)
+        return each.wheel(corpora, peer) if peer else []
 
     return (
         ("parts", whole.parts, tables.parts),

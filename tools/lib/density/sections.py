@@ -1,8 +1,6 @@
 """The parts of the measurement; each returns what it found as plain numbers. Sizes in bytes."""
 
-import json
 import shutil
-import subprocess
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +9,8 @@ from typing import Any
 from lib.density.corpora import Corpus, say, write_log
 from lib.density.sizes import archive_bytes, disk_bytes, files_below
 from lib.density.watch import child
+from lib.peer.conversations import of_corpus, write_conversations
+from lib.peer.environment import Peer
 
 Told = dict[str, Any]
 
@@ -176,28 +176,21 @@ class Each:
             say(f"{corpus.name}: {told['compacted_bytes'] / packed:.3f} x packed")
         return rows
 
-    def wheel(self, corpora: Sequence[Corpus], python: Path) -> list[Told]:
-        """Beside the stowken wheel, which ``python`` can import."""
+    def wheel(self, corpora: Sequence[Corpus], peer: Peer) -> list[Told]:
+        """Beside the stowken wheel, which gets the conversations of each corpus."""
         rows = []
         named = [corpus for corpus in corpora if corpus.name in WHEEL_CORPORA]
         for corpus in named or corpora:
             ours = self.compacted(corpus)
             say(f"{corpus.name}: storing it with the wheel")
-            store = self._work / "wheel"
-            script = Path(__file__).with_name("peer.py")
-            out = subprocess.run(
-                [python, script, store, corpus.path], check=True, stdout=subprocess.PIPE
+            conversations = self._work / "conversations.jsonl"
+            write_conversations(of_corpus(corpus.path), conversations)
+            told = peer.store(conversations, self._work / "wheel")
+            rows.append(
+                ours
+                | {name: told[name] for name in ("conversations", "refused", "reasons")}
+                | {"wheel_bytes": told["disk_bytes"], "frame_bytes": told["segment_file_bytes"]}
             )
-            told = json.loads(out.stdout) | {
-                "wheel_bytes": disk_bytes(store),
-                "frame_bytes": sum(
-                    path.stat().st_size
-                    for path in files_below(store / "segments")
-                    if path.suffix != ".meta"
-                ),
-            }
-            shutil.rmtree(store)
-            rows.append(ours | told)
         return rows
 
 

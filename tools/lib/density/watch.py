@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-CHILD = Path(__file__).with_name("child.py")
+TOOLS = Path(__file__).parents[2]
+CHILD = "lib.density.child"
 LOOK_SECONDS = 0.05
 DISK_BLOCK_BYTES = 512
 
@@ -74,18 +75,21 @@ class Watched:
         }
 
 
-def child(command: str, vault: Path, **words: Any) -> dict[str, Any]:
-    """What the command told, with the peaks of its process; see child.py. Exits if it failed."""
+def child(command: str, vault: Path, *, module: str = CHILD, **words: Any) -> dict[str, Any]:
+    """What the command told, with the peaks of its process; see child.py. Exits if it failed.
+
+    ``module`` is the one whose commands are meant.
+    """
     temporary = vault.parent / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     watched = Watched()
     watched.begin(vault, temporary)
     spec = json.dumps(words | {"vault": str(vault)}, default=str)
     with subprocess.Popen(
-        [sys.executable, CHILD, command, spec],
+        [sys.executable, "-m", module, command, spec],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(temporary)},
+        env=os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": _python_path()},
     ) as process:
         while process.poll() is None:
             watched.look(process.pid, vault, temporary)
@@ -96,6 +100,11 @@ def child(command: str, vault: Path, **words: Any) -> dict[str, Any]:
         sys.exit(f"bench: {command} failed with exit code {process.returncode}")
     result: dict[str, Any] = json.loads(told)
     return result | watched.to_dict()
+
+
+def _python_path() -> str:
+    """With what ``lib`` is below, for the child and for its workers."""
+    return os.pathsep.join(filter(None, (str(TOOLS), os.environ.get("PYTHONPATH"))))
 
 
 def _memory(process: int) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""What training, compacting and collecting do to the bytes of a vault, and what they cost."""

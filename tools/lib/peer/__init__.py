@@ -1,0 +1,1 @@
+"""The stowken wheel beside the vault: the same conversations in both."""
