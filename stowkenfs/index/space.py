@@ -19,6 +19,8 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+RESERVE = "reserve"
+"""The file, in the vault's directory."""
 RESERVE_BYTES = 256 << 10
 LOG_ROOM_BYTES = 96 << 10
 """What the WAL has for one more transaction."""

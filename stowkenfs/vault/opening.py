@@ -27,7 +27,6 @@ from stowkenfs.vault.superblock import (
 log = logging.getLogger(__name__)
 
 INDEX = "index.db"
-RESERVE = "reserve"
 
 
 def lock_vault(directory: Path, config: VaultConfig, clock: Clock) -> VaultLock:

@@ -18,7 +18,7 @@ import anyio.to_thread
 from stowkenfs.errors import ConversationNotFound, TreeError
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.inodes import Inode
-from stowkenfs.index.space import Reserve, giving_room
+from stowkenfs.index.space import RESERVE, Reserve, giving_room
 from stowkenfs.store.local import LocalStore
 from stowkenfs.store.memory import MemoryStore
 from stowkenfs.vault.assembly import Tally
@@ -34,7 +34,7 @@ from stowkenfs.vault.documents import Documents
 from stowkenfs.vault.files import Clock
 from stowkenfs.vault.inspect import conversation_segments
 from stowkenfs.vault.opened import check_index, count_opening
-from stowkenfs.vault.opening import RESERVE, lock_vault, open_index, open_index_to_read
+from stowkenfs.vault.opening import lock_vault, open_index, open_index_to_read
 from stowkenfs.vault.reindex.background import in_thread
 from stowkenfs.vault.reindex.rebuild import needs_rebuilding, replace_index
 from stowkenfs.vault.reindex.report import Progress

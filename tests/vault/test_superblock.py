@@ -95,6 +95,7 @@ def test_each_damaged_byte_of_a_real_vault_is_named(tmp_path: Path) -> None:
     path = tmp_path / "v" / "superblock"
     encoded = path.read_bytes()
     before = sorted(entry.name for entry in path.parent.iterdir())
+    assert before[3] == "opened-1"
     for at in range(len(encoded)):
         path.write_bytes(encoded[:at] + bytes((encoded[at] ^ 0xFF,)) + encoded[at + 1 :])
         with pytest.raises((SuperblockCorrupt, VaultError)):
@@ -104,4 +105,5 @@ def test_each_damaged_byte_of_a_real_vault_is_named(tmp_path: Path) -> None:
         open_vault(path.parent)
     path.write_bytes(encoded)
     open_vault(path.parent)
+    before[3] = "opened-2"
     assert sorted(entry.name for entry in path.parent.iterdir()) == before
