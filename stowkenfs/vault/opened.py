@@ -28,7 +28,8 @@ def times_opened(directory: Path) -> int:
 
 def why_not(directory: Path, settings: Mapping[str, int]) -> str | None:
     """Why an index with these settings does not go with the packs; None if it does. Blocks."""
-    if settings.get(VAULT, _number_of(directory)) != _number_of(directory):
+    mine = _number_of(directory)
+    if settings.get(VAULT, mine) != mine:
         return "it is that of another vault"
     last, counted = times_opened(directory), settings.get(OPENED, 0)
     if counted < last:
@@ -48,14 +49,13 @@ def count_opening(directory: Path, connection: Connection) -> None:
 
     Before anything is built upon the index or taken away by it.
     """
-    settings = Catalogue(connection)
-    number = max(settings.setting(OPENED) or 0, times_opened(directory)) + 1
+    settings, before = Catalogue(connection), _marks(directory)
+    number = max(settings.setting(OPENED) or 0, *(counted for counted, _ in before), 0) + 1
     with connection.transaction():
         settings.set_setting(OPENED, number)
         settings.set_setting(VAULT, _number_of(directory))
     connection.sync()
     mark = directory / f"{OPENED}-{number}"
-    before = _marks(directory)
     if before:
         before[-1][1].rename(mark)
     else:

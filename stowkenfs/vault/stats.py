@@ -194,11 +194,6 @@ def _kinds(
     return sorted(kinds.values(), key=lambda kind: -kind.stored_bytes)
 
 
-def disk_usage(directory: Path) -> int:
-    """Bytes in disk blocks of everything below ``directory``, as ``du`` counts them. Blocks."""
-    return measure(directory).total
-
-
 def measure(directory: Path) -> DiskUsage:
     """What a vault's directory takes up, but for the room that is taken ahead while it is open.
 

@@ -302,10 +302,6 @@ class Shelf:
             remains = np.ones_like(marks) if stays else marks.copy()
             yield Row(int(self._firsts[row]), int(self._skips[row]), remains)
 
-    def firsts_of(self, block: int) -> list[int]:
-        """The first numbers of its rows."""
-        return [int(self._firsts[row]) for row in self._rows_of(block)]
-
     def lasts_of(self, block: int) -> list[int]:
         """The last numbers of its rows."""
         return [int(self._firsts[row] + self._counts[row]) - 1 for row in self._rows_of(block)]

@@ -1,6 +1,6 @@
 """What an index in use and the packs tell differently."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import groupby
@@ -25,7 +25,6 @@ ROWS_AT_ONCE = 500
 Key = Any
 Item = tuple[Key, Any]
 """What is told of, and what of it: an inode and its rows, or a name and its inode."""
-OnDamage = Callable[[str], None]
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import stat
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -266,10 +266,11 @@ COMMANDS: dict[str, Callable[[Spec], Awaitable[Spec]]] = {
 }
 
 
-def main() -> None:
+def main(commands: Mapping[str, Callable[[Spec], Awaitable[Spec]]]) -> None:
+    """Run the command that the process was started for, and tell what it told."""
     spec = json.loads(sys.argv[2])
     user, system = cpu_seconds()
-    result = run(COMMANDS[sys.argv[1]], spec)
+    result = run(commands[sys.argv[1]], spec)
     user_after, system_after = cpu_seconds()  # the workers have ended
     result |= {"user_seconds": user_after - user, "system_seconds": system_after - system}
     if spec.get("stats"):
@@ -278,4 +279,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(COMMANDS)

@@ -1,8 +1,6 @@
 """Runs the sections that are asked for and prints their tables."""
 
 import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 from lib.density import tables
 from lib.density.corpora import Corpus, find_corpora, say
 from lib.density.sections import Each, Whole
+from lib.machine import about_machine
 from lib.peer.environment import Peer
 
 SECTIONS = {
@@ -42,11 +41,7 @@ def run_density(
         work = Path(scratch) / "work"
         work.mkdir()
         corpora = find_corpora(names, Path(scratch))
-        machine = {
-            "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "kernel": platform.release(),
-        }
+        machine = about_machine()
         told: dict[str, Any] = {"machine": machine}
         if not as_json:
             print(

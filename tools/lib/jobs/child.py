@@ -6,7 +6,6 @@ python -m lib.jobs.child COMMAND {"vault": PATH, ...}
 import json
 import os
 import stat
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,11 +17,9 @@ from lib.density.child import (
     WORKERS,
     Spec,
     Teller,
-    cpu_seconds,
-    tell_stats,
+    main,
 )
 
-from stowkenfs.cli.running import run
 from stowkenfs.errors import ActivationRefused
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.conversation import Conversation
@@ -187,16 +184,5 @@ ALL_COMMANDS: dict[str, Callable[[Spec], Awaitable[Spec]]] = (
 )
 
 
-def main() -> None:
-    spec = json.loads(sys.argv[2])
-    user, system = cpu_seconds()
-    result = run(ALL_COMMANDS[sys.argv[1]], spec)
-    user_after, system_after = cpu_seconds()  # the workers have ended
-    result |= {"user_seconds": user_after - user, "system_seconds": system_after - system}
-    if spec.get("stats"):
-        result["stats"] = run(tell_stats, spec)
-    print(json.dumps(result))
-
-
 if __name__ == "__main__":
-    main()
+    main(ALL_COMMANDS)

@@ -1,8 +1,6 @@
 """Runs the sections that are asked for and prints their tables."""
 
 import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 from lib.density.corpora import ARCHIVE_SUFFIX, CORPORA, Corpus, find_corpora, say
 from lib.jobs import tables
 from lib.jobs.sections import Configurations, Ingest, Sequences
+from lib.machine import about_machine
 from lib.peer.environment import Peer
 from lib.peer.generated import GENERATED, write_files
 
@@ -48,13 +47,7 @@ def run_jobs(
         work.mkdir()
         corpora = _corpora(names or _names_without(sections), Path(scratch))
         measured = Measured(corpora, work, Peer.found(environment), named=bool(names))
-        told: dict[str, Any] = {
-            "machine": {
-                "cores": len(os.sched_getaffinity(0)),
-                "python": platform.python_version(),
-                "kernel": platform.release(),
-            }
-        }
+        told: dict[str, Any] = {"machine": about_machine()}
         for section in sections:
             if not as_json:
                 print(f"\n### {SECTIONS[section]}", flush=True)
