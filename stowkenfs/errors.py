@@ -3,6 +3,7 @@
 StowkenError
 ├── VaultError            opening and locking
 │   ├── NotAVault
+│   ├── NotOwnFile
 │   ├── UnknownFormat
 │   ├── IndexDamaged
 │   ├── VaultLocked
@@ -30,6 +31,7 @@ StowkenError
 │   ├── TooManyLinks
 │   ├── NoSuchAttribute
 │   ├── AttributeExists
+│   ├── AttributesTooLarge
 │   ├── FileTooLarge
 │   └── NotPermitted
 ├── JobError              maintenance asked for through control files
@@ -37,9 +39,11 @@ StowkenError
 │   ├── JobRunning
 │   ├── JobCancelled
 │   └── DamageFound
+├── WorkerDied
 └── MountFailed
 """
 
+import stat
 from pathlib import Path
 
 
@@ -56,6 +60,18 @@ class NotAVault(VaultError):
         super().__init__(
             f"{path} is not a stowkenfs vault and is not empty; "
             "name an absent or empty directory to make a new vault there"
+        )
+        self.path = path
+
+
+class NotOwnFile(VaultError):
+    """Something else where a vault has a file or a directory of its own."""
+
+    def __init__(self, path: Path, mode: int) -> None:
+        what = "a symbolic link" if stat.S_ISLNK(mode) else "no file of a vault"
+        super().__init__(
+            f"{path} is {what}, and nothing outside of a vault is opened through it; "
+            "put the file itself there (the vault's directory as a whole may be a link)"
         )
         self.path = path
 
@@ -214,6 +230,10 @@ class AttributeExists(TreeError):
     pass
 
 
+class AttributesTooLarge(TreeError):
+    """All attributes of a file together; they are told again with each of its changes."""
+
+
 class FileTooLarge(TreeError):
     pass
 
@@ -240,6 +260,16 @@ class JobCancelled(JobError):
 
 class DamageFound(JobError):
     """A job ran and its report names damage."""
+
+
+class WorkerDied(StowkenError):
+    """A worker process ended at its work, and so did the one that took it on again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "two worker processes died at the same work, as they do when memory runs out; "
+            "nothing is lost, and the next run goes on where this one stopped"
+        )
 
 
 class MountFailed(StowkenError):

@@ -12,6 +12,7 @@ from stowkenfs.errors import (
     IndexDamaged,
     JobRunning,
     NotAVault,
+    NotOwnFile,
     StowkenError,
     SuperblockCorrupt,
     UnknownFormat,
@@ -43,6 +44,7 @@ _CODES: dict[type[Exception], ExitCode] = {
     JobRunning: ExitCode.IN_USE,
     VaultLocked: ExitCode.IN_USE,
     NotAVault: ExitCode.UNUSABLE,
+    NotOwnFile: ExitCode.UNUSABLE,
     SuperblockCorrupt: ExitCode.UNUSABLE,
     IndexDamaged: ExitCode.UNUSABLE,
     UnknownFormat: ExitCode.UNUSABLE,
@@ -77,6 +79,8 @@ def sentence_of(error: BaseException) -> str:
         text = where + error.strerror + _ADVICE.get(error.errno or 0, "")
     elif isinstance(error, StowkenError | OSError):
         text = str(error)
+    elif isinstance(error, MemoryError):
+        text = "there is not enough memory; what was accepted is in the vault"
     else:
         text = (
             f"unexpected {type(error).__name__}: {error}; please report it, with what "

@@ -47,7 +47,7 @@ def run_job(
 
     words = _words(kind, asked)
     values = parse_words(words, kind.words)  # before anything is opened
-    found = find_target(target)
+    found = find_target(target, mending=closed is not None)
     try:
         with shown_progress(kind.title, quiet=as_json) as show:
             if isinstance(found, MountTarget):

@@ -1,6 +1,7 @@
 """``stowkenfs mount``."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ def command(vault: Path, mountpoint: Path, foreground: bool, options: tuple[str,
 
     VAULT is a directory; it is made if it is absent, and must else be empty or a vault.
     MOUNTPOINT is an empty directory. In the background, messages go to the file log in VAULT.
-    What a dead daemon left mounted is replaced. SIGTERM and SIGINT unmount cleanly.
+    What a dead daemon left mounted is replaced. SIGTERM, SIGINT and SIGHUP unmount cleanly.
 
     \b
     Example:
@@ -72,18 +73,19 @@ def _say_if_it_takes_long(vault: Path) -> None:
 
 def _serve(vault: Path, mountpoint: Path, options_text: str, ready: Callable[[], None]) -> None:
     from stowkenfs.cli.memory import use_one_arena
-    from stowkenfs.cli.mountpoints import check_fuse, prepare_mountpoint
+    from stowkenfs.cli.mountpoints import check_fuse, place_to_mount
     from stowkenfs.fs.options import MountOptions
 
     options = MountOptions.parse(options_text)
-    prepare_mountpoint(mountpoint, vault)
-    check_fuse()
+    place = partial(place_to_mount, mountpoint, vault)
+    with place():  # before the vault is opened, which may take long
+        check_fuse()
     use_one_arena()
     import trio
 
     from stowkenfs.fs.service import serve
 
-    trio.run(serve, vault, mountpoint, options, ready)
+    trio.run(serve, vault, mountpoint, options, ready, place)
 
 
 def _check_mounted(mountpoint: Path) -> None:

@@ -3,12 +3,22 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stowkenfs.cli.failures import CommandFailed, ExitCode
-from stowkenfs.cli.mounts import is_dead, mount_at, real_path, unmount
+from stowkenfs.cli.mounts import is_dead, mount_at, real_path, turn_at, unmount
 
 FUSE_DEVICE = Path("/dev/fuse")
+
+
+@contextmanager
+def place_to_mount(mountpoint: Path, vault: Path) -> Iterator[None]:
+    """Be the one to mount at ``mountpoint``; raises what ``prepare_mountpoint`` raises."""
+    with turn_at(mountpoint):
+        prepare_mountpoint(mountpoint, vault)
+        yield
 
 
 def prepare_mountpoint(mountpoint: Path, vault: Path) -> None:

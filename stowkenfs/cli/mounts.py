@@ -1,10 +1,14 @@
 """What is mounted where, and unmounting it."""
 
 import errno
+import fcntl
 import os
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,8 @@ from stowkenfs.cli.failures import CommandFailed, ExitCode
 
 OUR_TYPE = "fuse.stowkenfs"
 CONTROL_NAME = ".stowken"
+TURN_SECONDS = 10.0
+POLL_SECONDS = 0.02
 
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED, errno.ESHUTDOWN)
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -62,6 +68,34 @@ def is_dead(path: Path) -> bool:
     except OSError as error:
         return error.errno in _DEAD
     return False
+
+
+@contextmanager
+def turn_at(path: Path) -> Iterator[None]:
+    """Be the only one that mounts at ``path``, or clears a dead mount away there.
+
+    Between a look at the place and what follows from it, another would mount there. The lock is
+    on the directory above, since a dead mount cannot be opened. Who holds that one for reasons
+    of their own, or cannot read it, is not kept from mounting.
+    """
+    try:
+        above = os.open(real_path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        deadline = time.monotonic() + TURN_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(above, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno != errno.EWOULDBLOCK:
+                    break  # a filesystem without locks
+                time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        os.close(above)
 
 
 def unmount(path: Path, *, lazily: bool = False) -> None:

@@ -45,10 +45,11 @@ class VaultTarget:
     directory: Path
 
 
-def find_target(path: Path) -> MountTarget | VaultTarget:
+def find_target(path: Path, *, mending: bool = False) -> MountTarget | VaultTarget:
     """The mount or vault at ``path``; for a mounted vault, its mount.
 
-    Raises CommandFailed for anything else, VaultLocked, NotAVault, SuperblockCorrupt.
+    For ``mending`` it need not have its superblock, if it has packs. Raises CommandFailed for
+    anything else, VaultLocked, NotAVault, SuperblockCorrupt.
     """
     mount = mount_at(path)
     if mount is not None and mount.is_ours:
@@ -58,7 +59,7 @@ def find_target(path: Path) -> MountTarget | VaultTarget:
                 "takes it away, then name the vault"
             )
         return MountTarget(real_path(path))
-    directory = existing_vault(path)
+    directory = path if mending and _lost_superblock(path) else existing_vault(path)
     holder = read_holder(directory) if is_locked(directory) else None
     if holder is None or holder.leaving:
         return VaultTarget(directory)  # opening waits for one that leaves
@@ -72,6 +73,14 @@ def _mount_of(directory: Path, mountpoint: Path, holder: str) -> MountTarget:
     if mount is None or not mount.is_ours or is_dead(mountpoint):
         raise VaultLocked(directory, holder)
     return MountTarget(mountpoint)
+
+
+def _lost_superblock(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    from stowkenfs.vault.reindex.superblock import is_superblock_damaged
+
+    return is_superblock_damaged(path)
 
 
 def existing_vault(path: Path) -> Path:

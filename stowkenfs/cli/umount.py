@@ -28,12 +28,12 @@ def command(mountpoint: Path) -> None:
     \b
     EXIT STATUS
       0  unmounted, and everything is on disk
-      1  it failed, for example because nothing of stowkenfs is mounted there
+      1  it failed: nothing of stowkenfs is mounted there, or the daemon could not end properly
       2  wrong usage
       3  MOUNTPOINT is busy: a program has a file or its working directory in it
     """
     from stowkenfs.cli.failures import CommandFailed
-    from stowkenfs.cli.mounts import is_dead, mount_at, real_path, unmount
+    from stowkenfs.cli.mounts import is_dead, mount_at, real_path, turn_at, unmount
 
     mountpoint = real_path(mountpoint)
     mount = mount_at(mountpoint)
@@ -44,8 +44,11 @@ def command(mountpoint: Path) -> None:
             f"{mountpoint} shows a filesystem of type {mount.filesystem_type}, "
             "not of stowkenfs; `umount` is for those"
         )
-    if is_dead(mountpoint):
-        unmount(mountpoint, lazily=True)
+    with turn_at(mountpoint):
+        was_dead = is_dead(mountpoint)
+        if was_dead:
+            unmount(mountpoint, lazily=True)
+    if was_dead:
         click.echo(
             "stowkenfs: the daemon of this mount had died; what it had accepted is in the vault",
             err=True,
@@ -69,7 +72,11 @@ class _Daemon:
     vault: Path
 
     def wait_until_done(self) -> None:
-        """Return when the vault is free, or has gone on to another process."""
+        """Return when the vault is free, or has gone on to another process.
+
+        Raises CommandFailed if the daemon left it otherwise than at its proper end.
+        """
+        from stowkenfs.cli.failures import CommandFailed
         from stowkenfs.vault.lock import is_locked, read_holder
 
         while is_locked(self.vault):
@@ -77,6 +84,24 @@ class _Daemon:
             if holder is not None and holder.pid != self.pid:
                 return
             time.sleep(POLL_SECONDS)
+        if not self._is_named_no_more():
+            raise CommandFailed(
+                "unmounted, but the daemon failed before everything was on disk; what it said "
+                f"is in {self.vault / 'log'}, if it was in the background"
+            )
+
+    def _is_named_no_more(self) -> bool:
+        """Whether it took its name off the vault, as it does when all is done."""
+        from stowkenfs.vault.lock import read_holder
+
+        try:
+            (self.vault / "lock").read_bytes()
+        except FileNotFoundError:
+            return self.vault.is_dir()  # one that is only read need not have any
+        except OSError:
+            return False
+        holder = read_holder(self.vault)
+        return holder is None or holder.pid != self.pid
 
 
 def _daemon_of(mountpoint: Path) -> _Daemon | None:

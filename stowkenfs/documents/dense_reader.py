@@ -39,6 +39,9 @@ from stowkenfs.ids import SegmentNo, TemplateNo
 _STREAMS: Final = 13
 _LENGTH_MAX: Final = 1 << 48
 
+LINES_MAX: Final = 1 << 21
+"""Values of a block, of some 60 bytes each when it is unpacked."""
+
 # Marks that stand alone in their line.
 _ALONE = np.zeros(256, np.bool_)
 _ALONE[[REFERENCE, TIME]] = True
@@ -217,6 +220,8 @@ class DenseRecords:
         return References(form.style, form.types, tuple(map(SegmentNo, segments)), form.separator)
 
     def _find_lines(self) -> None:
+        if self._text.count(b"\n") > LINES_MAX:
+            raise RecordCorrupt(f"dense block: more than {LINES_MAX} values")
         byte = np.frombuffer(self._text, np.uint8)
         ends = _line_feeds(self._text)
         if (int(ends[-1]) + 1 if len(ends) else 0) != len(byte):

@@ -18,11 +18,22 @@ _ID_FIELDS: Final = (
 
 
 def conversation_ids(value: Any) -> list[str]:
-    """The strings by which a document may be asked for, best first, each once."""
+    """The strings by which a document may be asked for, best first, each once.
+
+    All can be written in UTF-8: nobody asks for one with half a surrogate pair.
+    """
     if not isinstance(value, dict):
         return []
     ids = (value.get(field) for field in _ID_FIELDS)
-    return list(dict.fromkeys(one for one in ids if isinstance(one, str) and one))
+    return list(dict.fromkeys(one for one in ids if isinstance(one, str) and one and _is_text(one)))
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def tokenizer_hint(value: Any) -> tuple[str | None, str | None]:

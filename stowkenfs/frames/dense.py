@@ -195,6 +195,8 @@ def _terminators(body: memoryview) -> npt.NDArray[np.integer]:
 
 
 def _runs(column: TokenArray, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    if len(column) > 2 * count:
+        raise FrameCorrupt(f"{len(column) // 2} classes of {count} segments")
     if len(column) % 2:
         raise FrameCorrupt("a class of segments without a count")
     pairs = column.reshape(-1, 2).astype(np.int64)

@@ -19,6 +19,7 @@ of the literals comes last.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ _WORD_MAX = (1 << 32) - 1
 _NUMBER_BITS = 63  # as an index keeps them
 # Below this no sum of symbols needs to be looked at: an id has at most five bytes.
 _IDS_SURELY = SYMBOLS_BYTES_MAX // 5
+_PARTS_AT_ONCE = 10_000
 
 _VARINT = VarintCodec()
 _ZSTD = ZstdCodec()
@@ -69,8 +71,8 @@ class Edits:
     """Edits as they lie in a body, steps apart. ``read_edits`` makes it."""
 
     first_source: int
-    steps: list[int]
-    """All numbers of the steps, one after another."""
+    steps: Sequence[int]
+    """All numbers of the steps, one after another; four bytes each, however many they are."""
     literals: memoryview
     packed: bool
 
@@ -142,8 +144,8 @@ def read_edits(body: memoryview) -> Edits:
     end = at + (head >> 1)
     if end > len(body):
         raise FrameCorrupt(f"{head >> 1} bytes of steps, of which {len(body) - at} are there")
-    steps = decode_varints(bytes(body[at:end])).tolist()
-    if not steps:
+    steps = decode_varints(bytes(body[at:end])).data
+    if not len(steps):
         raise FrameCorrupt("edits without a step")
     return Edits(first_source, steps, body[end:], bool(head & 1))
 
@@ -166,11 +168,19 @@ def apply_edits(vocabulary: Vocabulary, edits: Edits, source_of: SourceOf) -> Se
     """The segment that was encoded; each source is asked for once. Raises FrameCorrupt."""
     codec = _ZSTD if edits.packed else _VARINT
     literals = segment_of(vocabulary, codec.symbols(edits.literals)).tokens
-    tokens = np.concatenate(list(_parts(edits, literals, source_of)))
+    tokens = _joined(_parts(edits, literals, source_of))
     if vocabulary is not Vocabulary.BYTES:
         _check_symbols(tokens)
     tokens.flags.writeable = False
     return Segment(vocabulary, tokens)
+
+
+def _joined(parts: Iterator[TokenArray]) -> TokenArray:
+    """``parts`` behind each other, some at a time: each of a single id takes a hundred bytes."""
+    joined = []
+    while some := list(islice(parts, _PARTS_AT_ONCE)):
+        joined.append(np.concatenate(some))
+    return np.concatenate(joined)
 
 
 def _parts(edits: Edits, literals: TokenArray, source_of: SourceOf) -> Iterator[TokenArray]:
@@ -215,7 +225,7 @@ def _parts(edits: Edits, literals: TokenArray, source_of: SourceOf) -> Iterator[
     yield literals[used:]
 
 
-def _operand(steps: list[int], at: int) -> int:
+def _operand(steps: Sequence[int], at: int) -> int:
     if at >= len(steps):
         raise FrameCorrupt("the last step is cut off")
     return steps[at]

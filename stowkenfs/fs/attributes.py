@@ -1,5 +1,7 @@
 """Inodes as the kernel wants them."""
 
+import stat
+
 import pyfuse3
 
 from stowkenfs.index.inodes import Inode
@@ -10,8 +12,8 @@ CACHE_SECONDS = 3600.0
 BLOCK_BYTES = 4096
 
 
-def entry_of(inode: Inode) -> pyfuse3.EntryAttributes:
-    """Attributes of a file of the vault."""
+def entry_of(inode: Inode, held_bytes: int) -> pyfuse3.EntryAttributes:
+    """Attributes of a file of the vault, of which so many bytes are no holes."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = inode.ino
     entry.st_mode = inode.mode
@@ -21,7 +23,7 @@ def entry_of(inode: Inode) -> pyfuse3.EntryAttributes:
     entry.st_rdev = inode.rdev
     entry.st_size = inode.size
     entry.st_blksize = BLOCK_BYTES
-    entry.st_blocks = (inode.size + 511) // 512
+    entry.st_blocks = (held_bytes + 511) // 512
     entry.st_atime_ns = inode.atime_ns
     entry.st_mtime_ns = inode.mtime_ns
     entry.st_ctime_ns = inode.ctime_ns
@@ -35,3 +37,16 @@ def absent_entry() -> pyfuse3.EntryAttributes:
     entry.st_ino = 0
     entry.entry_timeout = CACHE_SECONDS
     return entry
+
+
+def mode_after_change(mode: int, uid: int) -> int:
+    """The mode of a file whose content ``uid`` changed: what it grants was for the old content.
+
+    As the kernel has it (``setattr_should_drop_suidgid``): with no execution for its group the
+    set-group-id bit means something else, and stays.
+    """
+    if uid == 0:
+        return mode
+    if mode & stat.S_IXGRP:
+        mode &= ~stat.S_ISGID
+    return mode & ~stat.S_ISUID

@@ -1,5 +1,6 @@
 """The control tree as inodes: numbers, sizes, handles."""
 
+import errno
 import os
 import stat
 import time
@@ -68,8 +69,18 @@ class ControlNodes:
         self._rendered: OrderedDict[int, tuple[float, Rendered]] = OrderedDict()
         self._acting: set[int] = set()
         self._mounted_ns = time.time_ns()
+        self._owner = os.getuid()
 
     # Finding
+
+    def check_allowed(self, uid: int) -> None:
+        """Raise FUSEError unless ``uid`` may look into control files, or have them do something.
+
+        The modes say the same to the kernel; but what follows from a write is not left to
+        who checks them. A file that is open may be handed on, as any other.
+        """
+        if uid not in (0, self._owner):
+            raise pyfuse3.FUSEError(errno.EACCES)
 
     def _node(self, ino: int) -> Node:
         known = self._known.get(ino)
@@ -119,7 +130,7 @@ class ControlNodes:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = ino
         entry.st_nlink = 1
-        entry.st_uid, entry.st_gid = os.getuid(), os.getgid()
+        entry.st_uid, entry.st_gid = self._owner, os.getgid()
         entry.st_blksize = BLOCK_BYTES
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = self._mounted_ns
         if isinstance(node, ControlLink):

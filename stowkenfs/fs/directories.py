@@ -8,7 +8,7 @@ from stowkenfs.fs.attributes import entry_of
 from stowkenfs.fs.control_nodes import CONTROL_ROOT, ControlNodes
 from stowkenfs.fs.lookups import LookupCounts
 from stowkenfs.ids import ROOT_INODE, InodeNo
-from stowkenfs.vault.tree import Tree
+from stowkenfs.vault.vault import Vault
 
 PAGE_ROWS = 64
 """About what fits into one reply to the kernel."""
@@ -22,9 +22,10 @@ class Directories:
     """Listings. ``_open``: {handle: inode}, of the vault's directories only."""
 
     def __init__(
-        self, tree: Tree, control: ControlNodes, lookups: LookupCounts, *, control_visible: bool
+        self, vault: Vault, control: ControlNodes, lookups: LookupCounts, *, control_visible: bool
     ) -> None:
-        self._tree = tree
+        self._tree = vault.tree
+        self._files = vault.files
         self._control = control
         self._lookups = lookups
         self._control_visible = control_visible
@@ -62,7 +63,8 @@ class Directories:
                     return  # with what there is; the kernel asks on, and is told then
                 raise
             for dentry, inode in page:
-                if not pyfuse3.readdir_reply(token, dentry.name, entry_of(inode), dentry.cookie):
+                shown = entry_of(inode, self._files.held_bytes(inode))
+                if not pyfuse3.readdir_reply(token, dentry.name, shown, dentry.cookie):
                     return
                 self._lookups.add(inode.ino)
                 cookie = dentry.cookie
@@ -77,8 +79,8 @@ class Directories:
         """``.`` and ``..``, which the kernel does not count as looked up."""
         inode = self._tree.inode(ino)
         if start < SELF_COOKIE and not pyfuse3.readdir_reply(
-            token, b".", entry_of(inode), SELF_COOKIE
+            token, b".", entry_of(inode, 0), SELF_COOKIE
         ):
             return False
         parent = self._tree.inode(inode.parent)
-        return bool(pyfuse3.readdir_reply(token, b"..", entry_of(parent), PARENT_COOKIE))
+        return bool(pyfuse3.readdir_reply(token, b"..", entry_of(parent, 0), PARENT_COOKIE))

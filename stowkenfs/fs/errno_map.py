@@ -9,7 +9,12 @@ from typing import Any, ParamSpec, TypeVar
 import pyfuse3
 
 from stowkenfs import errors
-from stowkenfs.vault.complaints import complain_of
+from stowkenfs.vault.complaints import (
+    OUT_OF_MEMORY,
+    complain,
+    complain_of,
+    is_out_of_memory,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +33,7 @@ ERRNO: dict[type[Exception], int] = {
     errors.TooManyLinks: errno.EMLINK,
     errors.NoSuchAttribute: errno.ENODATA,
     errors.AttributeExists: errno.EEXIST,
+    errors.AttributesTooLarge: errno.ENOSPC,
     errors.FileTooLarge: errno.EFBIG,
     errors.NotPermitted: errno.EPERM,
     errors.ActivationRefused: errno.EPERM,
@@ -38,9 +44,10 @@ ERRNO: dict[type[Exception], int] = {
     errors.ConversationNotFound: errno.ENOENT,
     errors.InvalidId: errno.ENOENT,
     errors.VaultClosed: errno.ESHUTDOWN,
+    errors.WorkerDied: errno.ENOMEM,
 }
 
-_LOGGED: tuple[type[Exception], ...] = (errors.Corrupt,)
+_LOGGED: tuple[type[Exception], ...] = (errors.Corrupt, errors.IndexDamaged)
 """Answered with EIO and named in the log: something on the disk is wrong."""
 
 
@@ -49,6 +56,9 @@ def errno_of(error: Exception) -> int:
     for kind in type(error).__mro__:
         if kind in ERRNO:
             return ERRNO[kind]
+    if is_out_of_memory(error):
+        complain(log, OUT_OF_MEMORY)
+        return errno.ENOMEM
     if isinstance(error, OSError) and error.errno:
         complain_of(log, error, "input/output")
         return error.errno

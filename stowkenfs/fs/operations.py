@@ -10,13 +10,14 @@ import pyfuse3
 from pyfuse3 import FUSEError
 
 from stowkenfs.control.tree import CONTROL_NAME
-from stowkenfs.fs.attributes import absent_entry, entry_of
+from stowkenfs.fs.attributes import absent_entry, entry_of, mode_after_change
 from stowkenfs.fs.control_nodes import CONTROL_ROOT, ControlNodes
 from stowkenfs.fs.directories import Directories
 from stowkenfs.fs.errno_map import answered
 from stowkenfs.fs.lookups import LookupCounts
 from stowkenfs.fs.xattrs import Xattrs
 from stowkenfs.ids import ROOT_INODE, InodeNo
+from stowkenfs.index.inodes import Inode
 from stowkenfs.vault.vault import Vault
 
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -44,13 +45,16 @@ class StowkenOperations(pyfuse3.Operations):
         self._open: dict[int, tuple[InodeNo, bool]] = {}
         self._next_handle = 1
         self._directories = Directories(
-            vault.tree, control, self._lookups, control_visible=control_visible
+            vault, control, self._lookups, control_visible=control_visible
         )
         self._xattrs = Xattrs(vault)
 
     def _new_handle(self) -> int:
         self._next_handle += 1
         return self._next_handle
+
+    def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        return entry_of(inode, self._files.held_bytes(inode))
 
     def _told(self, entry: pyfuse3.EntryAttributes) -> pyfuse3.EntryAttributes:
         """An entry in a reply that makes the kernel hold its inode."""
@@ -64,16 +68,17 @@ class StowkenOperations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         if parent_inode >= CONTROL_ROOT:
+            self._control.check_allowed(ctx.uid)
             return self._told(await self._control.lookup(parent_inode, name))
         parent = InodeNo(parent_inode)
         if parent == ROOT_INODE and name == CONTROL_NAME:
             return self._told(await self._control.getattr(CONTROL_ROOT))
         if name == b".":
-            return self._told(entry_of(self._tree.inode(parent)))
+            return self._told(self._entry(self._tree.inode(parent)))
         if name == b"..":
-            return self._told(entry_of(self._tree.inode(self._tree.inode(parent).parent)))
+            return self._told(self._entry(self._tree.inode(self._tree.inode(parent).parent)))
         inode = self._tree.lookup(parent, name)
-        return absent_entry() if inode is None else self._told(entry_of(inode))
+        return absent_entry() if inode is None else self._told(self._entry(inode))
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         with suppress(FUSEError):  # nobody waits for an answer, and none may be given
@@ -103,7 +108,7 @@ class StowkenOperations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         directory = self._check_outside_control(parent, name)
         inode = self._tree.create(directory, name, mode, ctx.uid, ctx.gid, rdev=rdev, target=target)
-        return self._told(entry_of(inode))
+        return self._told(self._entry(inode))
 
     @answered
     async def mknod(
@@ -131,7 +136,7 @@ class StowkenOperations(pyfuse3.Operations):
         if inode >= CONTROL_ROOT:
             raise FUSEError(errno.EPERM)
         parent = self._check_outside_control(new_parent_inode, new_name)
-        return self._told(entry_of(self._tree.link(InodeNo(inode), parent, new_name)))
+        return self._told(self._entry(self._tree.link(InodeNo(inode), parent, new_name)))
 
     @answered
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -164,6 +169,7 @@ class StowkenOperations(pyfuse3.Operations):
     @answered
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
         if inode >= CONTROL_ROOT:
+            self._control.check_allowed(ctx.uid)
             return self._control.readlink(inode)
         target = self._tree.inode(InodeNo(inode)).target
         if target is None:
@@ -176,7 +182,7 @@ class StowkenOperations(pyfuse3.Operations):
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         if inode >= CONTROL_ROOT:
             return await self._control.getattr(inode)
-        return entry_of(self._tree.inode(InodeNo(inode)))
+        return self._entry(self._tree.inode(InodeNo(inode)))
 
     @answered
     async def setattr(
@@ -188,6 +194,7 @@ class StowkenOperations(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
         if inode >= CONTROL_ROOT:
+            self._control.check_allowed(ctx.uid)
             if fields.update_mode or fields.update_uid or fields.update_gid:
                 raise FUSEError(errno.EPERM)
             return await self._control.getattr(inode)  # truncation means nothing here
@@ -200,7 +207,7 @@ class StowkenOperations(pyfuse3.Operations):
             atime_ns=attr.st_atime_ns if fields.update_atime else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
-        return entry_of(changed)
+        return self._entry(changed)
 
     @answered
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
@@ -210,7 +217,7 @@ class StowkenOperations(pyfuse3.Operations):
 
     @answered
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        return [] if inode >= CONTROL_ROOT else self._xattrs.names(InodeNo(inode))
+        return [] if inode >= CONTROL_ROOT else self._xattrs.names(InodeNo(inode), ctx.uid)
 
     @answered
     async def setxattr(
@@ -249,12 +256,22 @@ class StowkenOperations(pyfuse3.Operations):
     @answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         if inode >= CONTROL_ROOT:
+            self._control.check_allowed(ctx.uid)
             handle = self._new_handle()
             await self._control.open(handle, inode, flags)
             return pyfuse3.FileInfo(fh=handle, direct_io=True)
         if flags & os.O_TRUNC:  # libfuse tells the kernel to leave that to us
-            self._files.truncate(InodeNo(inode), 0)
+            self._empty(InodeNo(inode), ctx.uid)
         return self._open_file(InodeNo(inode), flags)
+
+    def _empty(self, ino: InodeNo, uid: int) -> None:
+        """Truncate at opening, which takes set-id bits away, as other truncations do."""
+        before = self._tree.inode(ino).mode
+        mode = mode_after_change(before, uid)
+        if mode == before:
+            self._files.truncate(ino, 0)
+        else:
+            self._tree.set_attributes(ino, size=0, mode=mode)
 
     def _open_file(self, ino: InodeNo, flags: int) -> pyfuse3.FileInfo:
         writing = bool(flags & WRITING)
@@ -301,6 +318,8 @@ class StowkenOperations(pyfuse3.Operations):
 
     @answered
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        if inode >= CONTROL_ROOT:
+            self._control.check_allowed(ctx.uid)
         handle = self._new_handle()
         await self._directories.open(handle, inode)
         return handle

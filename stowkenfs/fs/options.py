@@ -9,7 +9,7 @@ _FUSE_WORDS = frozenset(("allow_other", "allow_root", "ro", "nodev", "nosuid", "
 _FSTAB_WORDS = frozenset(("rw", "defaults", "auto", "noauto", "user", "nouser", "users", "_netdev",
                           "nofail", "owner", "group", "relatime", "async"))  # fmt: skip
 
-_OWN_WORDS = frozenset(("control", "writeback", "workers", "seal_after", "near_dedup"))
+_OWN_WORDS = frozenset(("control", "writeback", "workers", "seal_after", "near_dedup", "receive"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class MountOptions:
     noatime, sync, dirsync. Our own are control=hidden|visible, writeback (faster writes,
     which the kernel loses if the daemon dies), workers=N (processes that encode; default
     one for each processor, at most 4), seal_after=SECONDS (default 1), near_dedup=SIMILARITY
-    (store what is nearly the same as something stored as its difference; default off).
+    (store what is nearly the same as something stored as its difference; default off),
+    receive=direct|pyfuse3 (how requests are received; the second is slower).
     Words of fstab and systemd (_netdev, nofail, x-…) are accepted and mean nothing here.
     """
 
@@ -30,6 +31,7 @@ class MountOptions:
     workers: int | None = None
     seal_after_seconds: float = 1.0
     near_dedup_threshold: float | None = None
+    receive_direct: bool = True
     words: tuple[str, ...] = field(default=())
 
     @classmethod
@@ -48,7 +50,7 @@ class MountOptions:
                 raise BadRequest(
                     f"unknown mount option {word!r}; known are {', '.join(sorted(_FUSE_WORDS))}, "
                     "control=hidden|visible, writeback, workers=N, seal_after=SECONDS, "
-                    "near_dedup=SIMILARITY"
+                    "near_dedup=SIMILARITY, receive=direct|pyfuse3"
                 )
         return cls(
             fuse=frozenset(fuse),
@@ -57,6 +59,7 @@ class MountOptions:
             workers=_whole_number(own, "workers"),
             seal_after_seconds=_seconds(own, "seal_after", 1.0),
             near_dedup_threshold=_similarity(own, "near_dedup"),
+            receive_direct=_choice(own, "receive", ("direct", "pyfuse3")) == "direct",
             words=words,
         )
 

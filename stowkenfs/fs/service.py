@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from stowkenfs.errors import MountFailed
 from stowkenfs.fs.control_nodes import ControlNodes
 from stowkenfs.fs.operations import StowkenOperations
 from stowkenfs.fs.options import MountOptions
+from stowkenfs.fs.receiving import receive_at_once
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.vault import Vault
 
@@ -30,30 +31,46 @@ WORKERS_MAX = 4
 READ_AHEAD_KIB = 1024
 """The kernel's 128 KiB would make four requests of one record block's worth."""
 
+ALWAYS = ("default_permissions", "fsname=stowkenfs", "subtype=stowkenfs")
+"""Given to each mount. Without the first the kernel would ask nobody who may do what."""
+
 ANSWER_SECONDS = 30.0
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The last of them only if it is not ignored, as under nohup."""
 
 SWITCH_SECONDS = 0.0001
 """How long a thread that computes keeps the loop waiting; Python's default is 5 ms."""
 
 
+Place = Callable[[], AbstractContextManager[None]]
+"""Inside of it, nobody else mounts at the same mount point; it may refuse."""
+
+
 async def serve(
-    vault_path: Path, mountpoint: Path, options: MountOptions, ready: Callable[[], None]
+    vault_path: Path,
+    mountpoint: Path,
+    options: MountOptions,
+    ready: Callable[[], None],
+    place: Place = nullcontext,
 ) -> None:
     """Mount the vault at ``mountpoint`` and answer requests until it is unmounted.
 
     ``ready()`` is called once the mount answers. On return everything is on disk and the
-    vault is free. SIGTERM and SIGINT unmount; a second one leaves the rest of the drafts
+    vault is free. SIGTERM, SIGINT and SIGHUP unmount; a second one leaves the rest of the drafts
     for the next mount, where they are as safe.
-    Raises MountFailed, and what ``Vault.open`` raises.
+    Raises MountFailed, and what ``Vault.open`` and ``place`` raise.
     """
     with _signals_only_here():  # before there is any thread, which would not know of it
-        await _serve(vault_path, mountpoint, options, ready)
+        await _serve(vault_path, mountpoint, options, ready, place)
 
 
 async def _serve(
-    vault_path: Path, mountpoint: Path, options: MountOptions, ready: Callable[[], None]
+    vault_path: Path,
+    mountpoint: Path,
+    options: MountOptions,
+    ready: Callable[[], None],
+    place: Place,
 ) -> None:
     workers = min(os.cpu_count() or 1, WORKERS_MAX) if options.workers is None else options.workers
     config = VaultConfig(
@@ -77,8 +94,11 @@ async def _serve(
             control_visible=options.control_visible,
             writeback=options.writeback,
         )
-        _mount(operations, where, options)
-        with trio.open_signal_receiver(*STOPPING) as signals:
+        if options.receive_direct:
+            receive_at_once()
+        with place():
+            _mount(operations, where, options)
+        with trio.open_signal_receiver(*_heeded()) as signals:
             async with trio.open_nursery() as nursery:
                 stop = trio.CancelScope()
                 nursery.start_soon(_stop_on_signal, signals, jobs, stop)
@@ -95,7 +115,7 @@ async def _serve(
 
 
 def _mount(operations: StowkenOperations, where: str, options: MountOptions) -> None:
-    words = {*pyfuse3.default_options, "fsname=stowkenfs", "subtype=stowkenfs", *options.fuse}
+    words = {*pyfuse3.default_options, *ALWAYS, *options.fuse}
     try:
         pyfuse3.init(operations, where, words)
     except RuntimeError as error:
@@ -120,18 +140,23 @@ async def _answer(vault: Vault, where: str, ready: Callable[[], None]) -> None:
 async def _announce(where: str, ready: Callable[[], None]) -> None:
     """Call ``ready`` when the mount answers somebody else's request."""
     with trio.move_on_after(ANSWER_SECONDS):
-        await trio.to_thread.run_sync(_touch_mount, where, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(raise_read_ahead, where, abandon_on_cancel=True)
         ready()
         return
     log.error("the mount does not answer")
 
 
-def _touch_mount(where: str) -> None:
+def raise_read_ahead(where: str) -> None:
     """Ask the mount something, and raise its read-ahead where that is allowed."""
     device = Path(where).stat().st_dev
     knob = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
     with suppress(OSError):
         Path(knob).write_text(str(READ_AHEAD_KIB))
+
+
+def _heeded() -> list[signal.Signals]:
+    is_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [one for one in STOPPING if one != signal.SIGHUP or not is_nohup]
 
 
 @contextmanager

@@ -13,8 +13,13 @@ from stowkenfs.vault.inspect import DocumentSummary
 from stowkenfs.vault.vault import Vault
 
 PREFIX = b"user.stowken."
-SYSTEM_PREFIX = b"system."
-"""Access control lists: kept as mere bytes they would replace a chmod that then never comes."""
+TRUSTED_PREFIX = b"trusted."
+NAMESPACES = (b"user.", TRUSTED_PREFIX, b"security.")
+"""Not ``system.``, where access control lists are: kept as mere bytes they would replace a chmod
+that then never comes. The kernel checks who may; it knows no others, and would let anybody."""
+
+LIST_BYTES_MAX = 1 << 16
+"""Of all names, each with the NUL behind it; with more the kernel lists none (listxattr(2))."""
 
 SUMMARIES_MAX = 1024
 
@@ -51,13 +56,20 @@ class Xattrs:
                 self._summaries[version] = summary
         return show(summary).encode()
 
-    def names(self, ino: InodeNo) -> Sequence[bytes]:
+    def names(self, ino: InodeNo, uid: int = 0) -> Sequence[bytes]:
+        """Those that ``uid`` may know of; none but root sees trusted ones."""
         inode = self._tree.inode(ino)
         shown = _SHOWN if stat.S_ISREG(inode.mode) else ()
-        return [*self._tree.xattr_names(ino), *shown]
+        own = self._tree.xattr_names(ino)
+        if uid != 0:
+            own = [name for name in own if not name.startswith(TRUSTED_PREFIX)]
+        return [*own, *shown]
 
     def set(self, ino: InodeNo, name: bytes, value: bytes) -> None:
         _check_settable(name)
+        names = {*self.names(ino), name}
+        if sum(len(each) + 1 for each in names) > LIST_BYTES_MAX:
+            raise FUSEError(errno.ENOSPC)
         self._tree.set_xattr(ino, name, value, create=False, replace=False)
 
     def remove(self, ino: InodeNo, name: bytes) -> None:
@@ -66,7 +78,9 @@ class Xattrs:
 
 
 def _check_settable(name: bytes) -> None:
-    if name.startswith(SYSTEM_PREFIX):
+    if not name.startswith(NAMESPACES):
         raise FUSEError(errno.EOPNOTSUPP)
+    if name in NAMESPACES:
+        raise FUSEError(errno.EINVAL)
     if name.startswith(PREFIX):
         raise NotPermitted("user.stowken attributes are only to be read")

@@ -4,7 +4,7 @@ import json
 import threading
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stowkenfs.ids import InodeNo, PackNo
@@ -80,6 +80,7 @@ class Catalogue:
         self._places: dict[tuple[int, int], BlockPlace] = {}  # {(kind, first): place}
         self._version = 0  # grows when places change
         self._next_numbers: dict[int, int] = {}  # {kind: one past the last that is taken}
+        self._kept_packs: frozenset[PackNo] = frozenset()
         self._last_pack = 0  # the highest given out or dropped in this process
 
     # Blocks and packs
@@ -145,7 +146,14 @@ class Catalogue:
         row = self._connection.one(
             "SELECT pack, length FROM pack WHERE tier = ? ORDER BY pack DESC LIMIT 1", (tier,)
         )
-        return (PackNo(row[0]), int(row[1])) if row else (PackNo(0), 0)
+        if row is None or row[0] in self._kept_packs:
+            return PackNo(0), 0
+        return PackNo(row[0]), int(row[1])
+
+    def keep_packs(self, packs: Collection[PackNo], last: PackNo) -> None:
+        """Append to none of ``packs``, nor to any up to ``last`` that has no row."""
+        self._kept_packs = frozenset(packs)
+        self._last_pack = max(self._last_pack, last)
 
     def new_pack(self) -> PackNo:
         """A number above those of all packs."""
@@ -395,6 +403,10 @@ class Catalogue:
     def extents(self, ino: InodeNo, start: int, end: int) -> list[Extent]:
         """Extents of ``ino`` that touch bytes ``start`` to ``end``, in order."""
         return self._extents.touching(ino, start, end)
+
+    def held_bytes(self, ino: InodeNo, size: int) -> int:
+        """How many bytes of a file of ``size`` its records hold; see ``ExtentTable``."""
+        return self._extents.held_bytes(ino, size)
 
     def replace_extents(
         self, ino: InodeNo, start: int, end: int, extents: Sequence[Extent]

@@ -11,6 +11,9 @@ from stowkenfs.index.rows import Extent, Inode
 from stowkenfs.index.schema import NO_EXTENTS
 
 EXTENTS_AT_ONCE = 2000
+
+ATTRIBUTE_BYTES = 512
+"""Bytes of attributes that count as an extent: a page has about 1 MiB of them."""
 """A block of changes stays small however long the files are."""
 
 
@@ -62,7 +65,7 @@ class ChangeLog:
         for ino, start, stamp in dirty:
             change = self._inode(InodeNo(ino), start, room)
             changes.append((change, stamp))
-            room -= len(change.extents)
+            room -= _cost(change)
             if room <= 0:
                 return changes
         names = self._connection.all(
@@ -76,10 +79,8 @@ class ChangeLog:
     @staticmethod
     def are_all(changes: Sequence[Stamp], rows: int) -> bool:
         """Whether ``changes``, a page of ``rows``, were all that there were."""
-        extents = sum(
-            len(change.extents) for change, _ in changes if isinstance(change, InodeChange)
-        )
-        return len(changes) < rows and extents < EXTENTS_AT_ONCE
+        cost = sum(_cost(change) for change, _ in changes if isinstance(change, InodeChange))
+        return len(changes) < rows and cost < EXTENTS_AT_ONCE
 
     def _inode(self, ino: InodeNo, extents_from: int, extents_max: int) -> InodeChange:
         inode = self._inodes.get(ino)
@@ -116,3 +117,9 @@ class ChangeLog:
                         "DELETE FROM dirty_dentry WHERE parent = ? AND name = ? AND stamp = ?",
                         (change.parent, change.name, stamp),
                     )
+
+
+def _cost(change: InodeChange) -> int:
+    """What a change takes of a page, in extents."""
+    attribute_bytes = sum(len(name) + len(value) for name, value in change.xattrs)
+    return len(change.extents) + attribute_bytes // ATTRIBUTE_BYTES

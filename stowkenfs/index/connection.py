@@ -21,9 +21,11 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
+    AbstractContextManager,
     ExitStack,
     asynccontextmanager,
     contextmanager,
+    nullcontext,
     suppress,
 )
 from pathlib import Path
@@ -32,8 +34,9 @@ import aiosqlite
 import anyio
 
 from stowkenfs.errors import IndexDamaged, UnknownFormat
-from stowkenfs.index.driver import as_known_error, read_index
+from stowkenfs.index.driver import as_known_error, read_index, sync_name
 from stowkenfs.index.event_loops import asyncio_from_here
+from stowkenfs.index.log_mark import LogMark
 from stowkenfs.index.preparing import CHECKPOINT_BYTES, prepare
 from stowkenfs.index.scanner import Row, Scanner
 from stowkenfs.index.schema import VERSION
@@ -42,7 +45,6 @@ from stowkenfs.index.space import IndexRoom, Reserve, giving_room
 __all__ = ["CHECKPOINT_BYTES", "Connection", "Row", "Scanner", "read_index"]
 
 log = logging.getLogger(__name__)
-
 
 CACHE_KIB = 32 << 10
 
@@ -53,7 +55,8 @@ class Connection:
     Owned by the event loop's thread: ``_writer``, ``_depth``, ``_undo``.
     Guarded by ``_reader_lock``: ``_reader``.
 
-    One to read only must have no WAL, and is what ``is_settled`` says it is.
+    One to read only must have no WAL, and is what ``is_settled`` says it is. ``before_copying``
+    is called, in any thread, before anything is written to the database itself.
 
     One that is damaged raises IndexDamaged wherever that is noticed; so does opening one
     without tables unless ``create``.
@@ -66,8 +69,10 @@ class Connection:
         create: bool = True,
         reserve: Reserve | None = None,
         read_only: bool = False,
+        before_copying: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
+        self._before_copying = before_copying
         # A URI, which escapes the characters of a path that SQLite would take for its own.
         self._address = (
             path.resolve().as_uri() if path else f"file:{uuid.uuid4()}?mode=memory&cache=shared"
@@ -81,6 +86,7 @@ class Connection:
         self._after: list[Callable[[], None]] = []
         self._sync_failed = False
         self._room: IndexRoom | None = None
+        self._log_mark: LogMark | None = None
         self._reader_lock = threading.Lock()
         with ExitStack() as opened, self._translated():
             self._writer = self._connect()
@@ -101,7 +107,9 @@ class Connection:
     def _create(self) -> None:
         """Make the file before SQLite does, which would let others read it."""
         if self._path is not None:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(self._path, flags, 0o600))
+            self._address += "?mode=rw"  # should it go, no other takes its place
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -139,11 +147,9 @@ class Connection:
         fd = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
         # What a killed process committed is about to be built upon; so are new tables.
         os.fdatasync(fd)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_name(self._path)
+        with suppress(OSError):  # on a full disk there is none
+            self._log_mark = LogMark(self._path)
         return fd
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
@@ -253,6 +259,8 @@ class Connection:
     @asynccontextmanager
     async def scanner(self) -> AsyncIterator[Scanner]:
         """A connection of its own for long scans, under asyncio or trio."""
+        with self._translated():  # one that cannot be opened would leave a thread behind
+            self._connect().close()
         async with asyncio_from_here() as call:
             with anyio.CancelScope(shield=True):  # its thread must not outlive the loop
                 connection = await call(
@@ -291,18 +299,27 @@ class Connection:
             return
         if self._sync_failed:
             self._leave_log()
+        mark = self._log_mark
+        frames = mark.frames() if mark is not None else None
         try:
             os.fdatasync(self._wal_fd)
         except OSError as error:
             self._sync_failed = True
             raise OSError(error.errno, f"index: a sync failed: {error.strerror}") from error
         self._sync_failed = False
+        if mark is not None:
+            mark.note(frames)
+
+    def _cutting_log(self) -> AbstractContextManager[None]:
+        """What a checkpoint that ends the log is done in. Raises OSError."""
+        self._before_copying()
+        return self._log_mark.cutting() if self._log_mark is not None else nullcontext()
 
     def _leave_log(self) -> None:
         """Have all commits in the database, synced, and none in the WAL. Raises OSError."""
         connection = self._connect()
         try:
-            with self._translated():
+            with self._translated(), self._cutting_log():
                 connection.execute("PRAGMA synchronous = FULL")
                 ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
@@ -320,6 +337,7 @@ class Connection:
         """Copy the WAL into the database, without holding up writers. Blocks; any thread."""
         if self._wal_fd is None:
             return
+        self._before_copying()
         connection = self._connect()
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -341,7 +359,8 @@ class Connection:
         if self._wal_fd is not None:
             self.execute("PRAGMA busy_timeout = 0")  # a reader is in the way: the next time, then
             try:
-                self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                with self._cutting_log():
+                    self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 self.execute("PRAGMA busy_timeout = 5000")
                 if self._room is not None:
@@ -352,8 +371,9 @@ class Connection:
         if self._depth:
             return False
         try:
+            self._before_copying()
             found = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error:
+        except (sqlite3.Error, OSError):
             return False
         busy, frames, copied = found[0]
         return not busy and frames == copied
@@ -363,11 +383,14 @@ class Connection:
         self._reader.close()
         if self._wal_fd is not None:
             try:
-                self._writer.execute("PRAGMA synchronous = FULL")
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.OperationalError as error:
+                with self._cutting_log():
+                    self._writer.execute("PRAGMA synchronous = FULL")
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except (sqlite3.DatabaseError, OSError) as error:
                 log.warning("the index keeps its log for the next opening: %s", error)
         self._writer.close()
+        if self._log_mark is not None:
+            self._log_mark.close()
         if self._room is not None:
             self._room.close()
             self._room = None

@@ -68,6 +68,16 @@ class DraftTable:
                 [(ino, r.start, r.file_start, r.length, r.spool) for r in regions],
             )
 
+    def replace(self, ino: InodeNo, first: int, last: int, regions: list[Region]) -> None:
+        """Put ``regions`` in place of those that begin at ``first`` to ``last``."""
+        with self._connection.transaction():
+            self._connection.execute(
+                "DELETE FROM draft_region WHERE ino = ? AND start BETWEEN ? AND ?",
+                (ino, first, last),
+            )
+            for region in regions:
+                self.put_region(ino, region)
+
     def put_region(self, ino: InodeNo, region: Region) -> None:
         self._connection.execute(
             "INSERT OR REPLACE INTO draft_region VALUES (?, ?, ?, ?, ?)",

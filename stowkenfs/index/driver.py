@@ -1,6 +1,7 @@
 """The SQLite driver without a vault: its errors as the layers above know them, and a look."""
 
 import errno
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -25,11 +26,21 @@ def as_known_error(error: sqlite3.DatabaseError, path: Path | None) -> Exception
     return error
 
 
-@contextmanager
-def read_index(path: Path) -> Iterator[Callable[[str], list[Row]]]:
-    """Queries on an index that nobody has open. Blocks. Raises IndexDamaged, and OSError."""
+def sync_name(path: Path) -> None:
+    """Make the name of a file survive a power cut. Blocks. Raises OSError."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def read_index(path: Path, mode: str = "rw") -> Iterator[Callable[[str], list[Row]]]:
+    """Queries on an index that nobody has open. Blocks. Raises IndexDamaged, and OSError."""
+    address = f"{path.resolve().as_uri()}?mode={mode}"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as connection:
             yield lambda sql: connection.execute(sql).fetchall()
     except sqlite3.DatabaseError as error:
         known = as_known_error(error, path)

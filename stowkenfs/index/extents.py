@@ -7,6 +7,9 @@ from stowkenfs.index.connection import Connection
 from stowkenfs.index.frozen_tree import FrozenTree
 from stowkenfs.index.rows import Extent
 
+EXTENTS_COUNTED = 1024
+"""Of a file, to tell how much of it they hold; it is taken for whole behind them."""
+
 
 class ExtentTable:
     """Queries on extents. Event loop's thread only."""
@@ -38,6 +41,19 @@ class ExtentTable:
         if not found and self._frozen.has_inodes:
             return [one for one in self._frozen.extents(ino) if one.start >= start][:rows]
         return [Extent(*row) for row in found]
+
+    def held_bytes(self, ino: InodeNo, size: int) -> int:
+        """How many bytes of a file of ``size`` they hold; about, if there are very many."""
+        row = self._connection.one(
+            "SELECT count(*), sum(length), max(start + length) FROM"
+            " (SELECT start, length FROM extent WHERE ino = ? ORDER BY start LIMIT ?)",
+            (ino, EXTENTS_COUNTED),
+        )
+        if row is None or not row[0]:
+            frozen = self._frozen.extents(ino) if self._frozen.has_inodes else ()
+            return sum(one.length for one in frozen)
+        count, held, end = row
+        return int(held if count < EXTENTS_COUNTED else held + max(size - end, 0))
 
     def replace(self, ino: InodeNo, start: int, end: int, extents: Sequence[Extent]) -> None:
         """Put ``extents`` in place of those between ``start`` and ``end``."""

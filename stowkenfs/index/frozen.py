@@ -15,7 +15,7 @@ import numpy as np
 from stowkenfs.errors import Corrupt
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.frozen_columns import Cursor, Numbers, decode_column, encode_column
-from stowkenfs.index.rows import Extent, Inode
+from stowkenfs.index.rows import FIELDS_MAX, Extent, Inode
 from stowkenfs.varint import append_varint
 
 ROWS_MAX = 4096
@@ -24,6 +24,9 @@ ATTRIBUTES_MAX = 1 << 16
 """A reader refuses more of each in a group before it allocates anything."""
 
 NUMBER_MAX = (1 << 63) - 1
+RECORDS_END = 1 << 62
+NAME_BYTES_MAX = 255
+TARGET_BYTES_MAX = 4095
 
 _FIELDS = ("ino", "mode", "uid", "gid", "nlink", "size", "rdev", "parent", "mtime_ns")
 _SIZE = _FIELDS.index("size")
@@ -122,6 +125,9 @@ class InodeGroup:
         self._inos = self._columns[0]
         if int(self._inos[0]) <= 0 or (rows > 1 and not (self._inos[1:] > self._inos[:-1]).all()):
             raise Corrupt("frozen group: inodes out of order")
+        for field, column in zip(_FIELDS, self._columns, strict=False):
+            if field in FIELDS_MAX and not 0 <= column.min() <= column.max() <= FIELDS_MAX[field]:
+                raise Corrupt(f"frozen group: an inode whose {field} cannot be")
         self._is_conversation = decode_column(cursor, rows)
         targets, xattrs, extents = (decode_column(cursor, rows) for _ in range(3))
         self._xattr_ends = _ends(xattrs, ATTRIBUTES_MAX)
@@ -138,6 +144,8 @@ class InodeGroup:
         self._target_ends = _ends(np.maximum(targets - 1, 0), len(payload))
         lengths = decode_column(cursor, texts) if texts else np.zeros(0, np.int64)
         self._text_ends = _ends(lengths, len(payload))
+        if int(targets.max()) > TARGET_BYTES_MAX + 1:
+            raise Corrupt("frozen group: a link target that no link can have")
         self._targets = cursor.take(int(self._target_ends[-1]))
         self._texts = cursor.rest()
         if len(self._texts) != (int(self._text_ends[-1]) if texts else 0):
@@ -237,7 +245,9 @@ def _as_extents(rows: Sequence[tuple[int, int, int, int]], size: int) -> tuple[E
         start = end + gap
         # The last one's length is told as what it is beyond the file's end.
         end = size + length if place == len(rows) else start + length
-        if gap < 0 or end <= start or end > NUMBER_MAX or record < 0 or count < 0:
+        if gap < 0 or end <= start or end > NUMBER_MAX:
+            raise Corrupt("frozen group: extents that cannot be")
+        if record < 0 or count < 0 or record + count > RECORDS_END:
             raise Corrupt("frozen group: extents that cannot be")
         found.append(Extent(start, end - start, record, count))
     return tuple(found)
@@ -258,6 +268,15 @@ def _slice(ends: Numbers, at: int) -> slice:
 
 
 # Names
+
+
+def is_name(name: bytes) -> bool:
+    """Whether a file can have this name: what packs say is looked at before it is believed."""
+    return (
+        0 < len(name) <= NAME_BYTES_MAX
+        and name not in (b".", b"..")
+        and not (b"/" in name or b"\0" in name)
+    )
 
 
 def encode_names(as_of: int, entries: Sequence[Name]) -> bytes:
@@ -295,17 +314,22 @@ class NameGroup:
         self.as_of, self.count = _read_head(cursor)
         self.parents: list[int] = decode_column(cursor, self.count).tolist()
         self.inos: list[int] = decode_column(cursor, self.count).tolist()
+        if min(self.parents) < 0 or min(self.inos) < 0:
+            raise Corrupt("frozen group: a name of no inode")
         shared = cursor.take(self.count)
-        rests = cursor.rest().split(b"\0")
-        if len(rests) != self.count + 1 or rests.pop():
+        joined = cursor.rest()
+        if joined.count(b"\0") != self.count or not joined.endswith(b"\0"):
             raise Corrupt("frozen group: not as many names as entries")
+        rests = joined.split(b"\0")[:-1]
         self.names: list[bytes] = []
         parent, name = 0, b""
         for same, rest, here in zip(shared, rests, self.parents, strict=True):
             if same > len(name):
                 raise Corrupt("frozen group: a name that goes on from none")
             before, name = name, name[:same] + rest
-            if not name or here < parent or (here == parent and name <= before):
+            if not is_name(name):
+                raise Corrupt("frozen group: a name that no file can have")
+            if here < parent or (here == parent and name <= before):
                 raise Corrupt("frozen group: names out of order")
             parent = here
             self.names.append(name)

@@ -4,6 +4,17 @@ from dataclasses import dataclass
 
 from stowkenfs.ids import InodeNo
 
+FIELDS_MAX = {
+    "mode": 0o177777,
+    "uid": (1 << 32) - 1,
+    "gid": (1 << 32) - 1,
+    "nlink": (1 << 32) - 1,
+    "size": (1 << 63) - 1,
+    "rdev": (1 << 63) - 1,
+    "parent": 1 << 62,
+}
+"""What the fields of an inode may be, from 0 on; packs that say otherwise are damaged."""
+
 
 @dataclass(slots=True)
 class Inode:

@@ -93,7 +93,7 @@ class Reserve:
 
     def _take(self, size: int) -> bool:
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 os.posix_fallocate(fd, 0, size)
                 os.ftruncate(fd, min(size, RESERVE_BYTES))
@@ -165,7 +165,8 @@ class IndexRoom:
         self.require()
         if self._is_enough():
             return
-        if self.is_short and self._copy_log():
+        scarce = _free_bytes(self._log) < PLENTY_BYTES  # else the reserve was just not made yet
+        if self.is_short and scarce and self._copy_log():
             self._position = 0  # of the next transaction, which so leaves others their room
         if self._take():
             return

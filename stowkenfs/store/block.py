@@ -21,6 +21,9 @@ HEADER_BYTES = _HEADER.size + CHECKSUM_BYTES
 RAW_BYTES_MAX = 64 << 20
 """No writer comes near it; a header that claims more is damage or an attack."""
 
+COUNT_MAX = 1 << 20
+"""Things of one block. Writers close a block at 384 KB, of things of a byte or more each."""
+
 
 class BlockKind(IntEnum):
     """What a block holds. On disk: values never change."""
@@ -51,6 +54,20 @@ class BlockCodec(IntEnum):
     STORED = 0
     ZSTD = 1
     ZSTD_BASE = 2
+
+
+_PAYLOAD_BYTES_MAX = {
+    BlockKind.RECORDS: 4 << 20,  # one is of 256 KiB at most, but for long values
+    BlockKind.TEMPLATES: 8 << 20,  # one has at most 16 KiB
+    BlockKind.SEGMENTS: 32 << 20,  # one has at most 16 MiB
+    BlockKind.SUBSTRINGS: 32 << 20,
+    BlockKind.CODEBOOKS: 8 << 20,
+    BlockKind.DICTIONARIES: 8 << 20,
+    BlockKind.KEYS: 8 << 20,
+    BlockKind.INODES: 32 << 20,
+    BlockKind.NAMES: 8 << 20,
+}
+"""What a payload may have: unpacked, small things take many times as much memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +187,11 @@ def base_of(content: bytes) -> int | None:
     return int(_BASE.unpack_from(content, HEADER_BYTES)[0])
 
 
+def _check_size(kind: BlockKind, count: int, raw: int) -> None:
+    if count > COUNT_MAX or raw > _PAYLOAD_BYTES_MAX.get(kind, RAW_BYTES_MAX):
+        raise Corrupt(f"claims {count} things in {raw} bytes, more than any writer puts there")
+
+
 def _base_number(stored: bytes) -> int:
     if len(stored) < _BASE.size:
         raise Corrupt("does not name its base")
@@ -197,6 +219,7 @@ def decode_block(
     _, kind_no, codec_no, layout_no, _, first, count, raw, _ = _HEADER.unpack(head)
     try:
         kind, codec, layout = BlockKind(kind_no), BlockCodec(codec_no), Layout(layout_no)
+        _check_size(kind, count, raw)
         if codec is BlockCodec.ZSTD_BASE:
             base = base_for(kind, _base_number(stored))
             payload = base.decompress(memoryview(stored)[_BASE.size :], raw)

@@ -38,13 +38,13 @@ class LocalStore:
             self._files.move_to_end(pack)
             return found
         path = self._path(pack)
-        flags = (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC
+        flags = os.O_RDONLY if self._read_only else os.O_RDWR
         try:
-            fd = os.open(path, flags)
+            fd = private(path, flags)
         except FileNotFoundError:
             if not create:
                 raise
-            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+            fd = private(path, flags | os.O_CREAT | os.O_EXCL)
         # Even one that exists may be from a process that died before it synced the name.
         self._new.add(pack)
         self._files[pack] = fd
@@ -126,6 +126,14 @@ class LocalStore:
 def _with_place(error: OSError, pack: PackNo, what: str) -> OSError:
     """The error of a disk, with what it was about."""
     return OSError(error.errno, f"pack {pack}: {what} failed: {error.strerror}")
+
+
+def private(path: str | Path, flags: int) -> int:
+    """Open a file of a vault: one that is made only its owner may read, and no link is followed.
+
+    Takes what an ``opener`` of ``open`` takes.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def sync_directory(directory: Path) -> None:

@@ -16,6 +16,18 @@ DISK_FULL = (
 )
 
 
+OUT_OF_MEMORY = (
+    "there is not enough memory: what is stored is safe, and what would take more is refused"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory, or none for the stack of one more thread."""
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("can't start new thread")
+    return isinstance(error, MemoryError)
+
+
 def complain(log: logging.Logger, text: str) -> None:
     """Log an error, unless the same was said a short time ago. Event loop's thread."""
     now = time.monotonic()

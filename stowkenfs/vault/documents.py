@@ -121,8 +121,8 @@ class Documents(Reindexed):
         """What a file consists of, and what is stored for it. Raises NotFound, Corrupt."""
         with self.readers.enter():
             extents = self.extents_of_file(ino)
-            size = self.files.inode(ino).size
-            return await anyio.to_thread.run_sync(summarize, self.reader, extents, size)
+            size, unsealed = self.files.inode(ino).size, self.files.unsealed_bytes(ino)
+            return await anyio.to_thread.run_sync(summarize, self.reader, extents, size, unsealed)
 
     async def walk(self, directory: InodeNo = ROOT_INODE) -> AsyncIterator[tuple[bytes, Inode]]:
         """Path and inode of everything below ``directory``, parents first."""

@@ -10,14 +10,14 @@ tells how far the region goes. Any other new region gets a row once its bytes ar
 import errno
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.drafts import DraftTable, Region
-from stowkenfs.store.local import sync_directory
-from stowkenfs.vault.draft_files import draft_path
+from stowkenfs.store.local import private
+from stowkenfs.vault.draft_files import Move, draft_path
 from stowkenfs.vault.spools import Spools
 
 SPOOLED_BYTES_MAX = 128 << 10
@@ -28,29 +28,14 @@ MOVED_BYTES_MAX = 1 << 20
 """A file with this many sealed bytes is left, if no more than that many others are in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """What is left of a draft's file, on its way to a new one."""
-
-    generation: int
-    path: Path
-    contents: list[bytes]
-
-    def write(self) -> None:
-        """Write the new file, synced: rows that refer to it may survive a power cut. Blocks."""
-        with self.path.open("wb") as file:
-            file.writelines(self.contents)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_directory(self.path.parent)
-
-
 class Draft:
     """The unsealed bytes of one document. Event loop's thread.
 
-    ``_regions`` is sorted by ``start``, disjoint, and never has two that could be one.
+    ``_regions`` is sorted by ``start``, disjoint, and never has two that could be one. There
+    may be many, of a file that is written here and there: nothing but ``finish_move`` looks at
+    all of them, nor states all of their rows.
     ``_tail``, the one that ends where the file ends, is the only one that grows without a row.
-    ``_used``: spools that regions are in.
+    ``_used``: how many regions are in each spool, of those that have any.
     """
 
     def __init__(
@@ -67,7 +52,9 @@ class Draft:
         self._spools = spools
         self._ino = ino
         self._generation = generation
-        self._set_regions(regions)
+        self._regions = regions
+        self._starts = [region.start for region in regions]
+        self._used = Counter(region.spool for region in regions if region.spool)
         self._fd: int | None = None
         self._sync_failed = False
         self._tail: Region | None = None
@@ -79,8 +66,10 @@ class Draft:
         # After a power cut the file may be shorter than its rows say: nothing new goes there.
         ends = (r.file_start + (r.length or 0) for r in regions if not r.spool)
         self._file_length = max(on_disk, *ends, 0)
+        self._live_bytes = sum(region.length or 0 for region in regions)
         if self._tail is not None and not self._tail.length:
-            self._keep([(0, self.end)])
+            at = regions.index(self._tail)
+            self._replace(at, at + 1, [])
 
     # Files
 
@@ -96,7 +85,7 @@ class Draft:
 
     def _open(self) -> int:
         if self._fd is None:
-            self._fd = os.open(self._path, self._spools.open_flags, 0o600)
+            self._fd = private(self._path, self._spools.open_flags)
         return self._fd
 
     def release_file(self) -> None:
@@ -111,24 +100,21 @@ class Draft:
         Raises OSError once a sync of them has failed: what the kernel could not write it may
         take for written from then on, so only bytes that were written anew count, as records.
         """
-        if self._sync_failed or self._spools.has_failed(self._spools_used()):
+        if self._sync_failed or self._spools.has_failed(self._used):
             raise OSError(errno.EIO, f"draft {self._path.name}: a sync failed before")
-        files = self._spools.duplicates(self._spools_used())
+        files = self._spools.duplicates(self._used)
         return [*files, os.dup(self._open())] if self._file_length else files
 
     def note_failed_sync(self) -> None:
         """Do not trust any later sync of the files."""
         self._sync_failed = True
-        self._spools.note_failed_sync(self._spools_used())
+        self._spools.note_failed_sync(self._used)
 
     @property
     def modified_ns(self) -> int:
         """When the files were last written: the document's mtime if the daemon died."""
-        paths = [self._path, *map(self._spools.path, self._spools_used())]
+        paths = [self._path, *map(self._spools.path, self._used)]
         return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
-
-    def _spools_used(self) -> set[int]:
-        return set(self._used)
 
     # What is where
 
@@ -139,43 +125,34 @@ class Draft:
     @property
     def end(self) -> int:
         """One past the last byte of the document that is here."""
-        if not self._regions:
-            return 0
-        last = self._regions[-1]
-        return last.start + (last.length or 0)
+        return _end(self._regions[-1]) if self._regions else 0
 
     @property
     def live_bytes(self) -> int:
-        return sum(region.length or 0 for region in self._regions)
+        return self._live_bytes
 
-    def spans(self) -> list[tuple[int, int]]:
-        """``(start, end)`` of each range of the document that is here, neighbours joined."""
-        joined: list[tuple[int, int]] = []
-        for region in self._regions:
-            end = region.start + (region.length or 0)
-            if joined and joined[-1][1] == region.start:
-                joined[-1] = (joined[-1][0], end)
-            elif region.length:
-                joined.append((region.start, end))
-        return joined
+    def next_span(self, at: int) -> tuple[int, int] | None:
+        """The first range of the document behind byte ``at`` that is here, neighbours joined."""
+        low, _ = self._overlapping(at, self.end)
+        if low == len(self._regions):
+            return None
+        start, end = max(self._regions[low].start, at), _end(self._regions[low])
+        while low + 1 < len(self._regions) and self._regions[low + 1].start == end:
+            low += 1
+            end = _end(self._regions[low])
+        return start, end
 
-    def _overlapping(self, start: int, end: int) -> Iterator[Region]:
-        at = max(bisect_right(self._starts, start) - 1, 0)
-        for region in self._regions[at:]:
-            if region.start >= end:
-                break
-            if region.start + (region.length or 0) > start:
-                yield region
+    def _overlapping(self, start: int, end: int) -> tuple[int, int]:
+        """Between which positions of the list regions have bytes of a range."""
+        low = bisect_right(self._starts, start)
+        if low and _end(self._regions[low - 1]) > start:
+            low -= 1
+        return low, max(bisect_left(self._starts, end), low)
 
     def _pieces(self, start: int, end: int) -> list[Region]:
         """What is here of a range, in order."""
-        found = []
-        for region in self._overlapping(start, end):
-            low = max(region.start, start)
-            high = min(region.start + (region.length or 0), end)
-            position = region.file_start + low - region.start
-            found.append(Region(low, position, high - low, region.spool))
-        return found
+        low, high = self._overlapping(start, end)
+        return [_part(region, start, end) for region in self._regions[low:high]]
 
     def read(self, start: int, end: int) -> list[tuple[int, int, bytes]]:
         """``(start, end, bytes)`` of what is here of a range, in order."""
@@ -205,7 +182,7 @@ class Draft:
             following = bisect_left(self._starts, start)
             if following == len(self._starts) or self._starts[following] >= end:
                 self._append(content)
-                tail.length = (tail.length or 0) + len(content)
+                self._grow(tail, len(content))
                 return
         if not self._regions and not self._file_length and len(content) <= SPOOLED_BYTES_MAX:
             self._spool(start, content)
@@ -231,12 +208,11 @@ class Draft:
         if before is not None and before.spool == spool and _file_end(before) == position:
             longer = replace(before, length=(before.length or 0) + len(content))
             self._table.put_region(self._ino, longer)
-            before.length = longer.length
+            self._grow(before, len(content))
             return
         region = Region(start, position, len(content), spool)
         self._table.put_region(self._ino, region)
         if spool not in self._used:
-            self._used.add(spool)
             self._spools.refer((), (spool,))
         self._insert(region)
 
@@ -244,12 +220,19 @@ class Draft:
         """The region that ends at ``start``."""
         at = bisect_left(self._starts, start) - 1
         before = self._regions[at] if at >= 0 else None
-        return before if before and before.start + (before.length or 0) == start else None
+        return before if before and _end(before) == start else None
 
     def _insert(self, region: Region) -> None:
         at = bisect_right(self._starts, region.start)
         self._regions.insert(at, region)
         self._starts.insert(at, region.start)
+        self._live_bytes += region.length or 0
+        if region.spool:
+            self._used[region.spool] += 1
+
+    def _grow(self, region: Region, added: int) -> None:
+        region.length = (region.length or 0) + added
+        self._live_bytes += added
 
     def _new_region(self, start: int, content: bytes) -> None:
         """Put ``content`` where nothing is yet: to the own file only if it continues what is there.
@@ -263,7 +246,7 @@ class Draft:
             if before is not self._tail:
                 self._table.put_region(self._ino, replace(before, length=None))
                 self._tail = before
-            before.length = (before.length or 0) + len(content)
+            self._grow(before, len(content))
         elif self._file_length:
             self._spool(start, content)
         else:
@@ -293,38 +276,45 @@ class Draft:
 
     def truncate(self, size: int) -> None:
         """Forget bytes at and beyond ``size``."""
-        if size < self.end:
-            self._keep([(0, size)])
+        self.drop(size, self.end)
 
     def drop(self, start: int, end: int) -> None:
         """Forget ``start`` to ``end``, which are records now.
 
         The bytes stay in the file until it is left, see ``has_outgrown``, or removed.
         """
-        self._keep([(0, start), (end, self.end)])
-
-    def _keep(self, ranges: list[tuple[int, int]]) -> None:
-        before = self._spools_used()
+        low, high = self._overlapping(start, end)
         kept = [
-            piece
-            for low, high in ranges
-            if high > low
-            for piece in self._pieces(low, high)
-            if piece.length
+            _part(region, *side)
+            for region in self._regions[low:high]
+            for side in ((region.start, start), (end, _end(region)))
+            if side[0] < side[1]
         ]
-        self._set_regions(kept)
-        self._tail = None
-        self._table.put(self._ino, self._generation, kept)
-        self._spools.refer(before, self._spools_used())
+        self._replace(low, high, kept)
 
-    def _set_regions(self, regions: list[Region]) -> None:
-        self._regions = regions
-        self._starts = [region.start for region in regions]
-        self._used = {region.spool for region in regions if region.spool}
+    def _replace(self, low: int, high: int, kept: list[Region]) -> None:
+        """Put parts of the regions at ``low`` to ``high`` of the list in place of them."""
+        gone = self._regions[low:high]
+        if not gone:
+            return
+        self._table.replace(self._ino, gone[0].start, gone[-1].start, kept)
+        self._regions[low:high] = kept
+        self._starts[low:high] = [region.start for region in kept]
+        self._live_bytes += sum(r.length or 0 for r in kept) - sum(r.length or 0 for r in gone)
+        if any(region is self._tail for region in gone):
+            self._tail = None
+        self._used.update(region.spool for region in kept if region.spool)
+        self._used.subtract(region.spool for region in gone if region.spool)
+        left = {region.spool for region in gone if region.spool and not self._used[region.spool]}
+        for spool in left:
+            del self._used[spool]
+        self._spools.refer(left, ())
 
     @property
     def has_outgrown(self) -> bool:
         """Whether the own file is mostly dead, and what is left of it short."""
+        if self._file_length < DEAD_BYTES_MAX:
+            return False
         live = sum(region.length or 0 for region in self._own())
         return live <= MOVED_BYTES_MAX and self._file_length - live >= DEAD_BYTES_MAX
 
@@ -357,14 +347,26 @@ class Draft:
     def forget(self) -> Path:
         """Delete the rows; the path of the file, to be removed once that is synced."""
         self._table.delete(self._ino)
-        self._spools.refer(self._spools_used(), ())
-        self._set_regions([])
+        self._spools.refer(self._used, ())
+        self._regions, self._starts, self._live_bytes = [], [], 0
+        self._used.clear()
+        self._tail = None
         self.release_file()
         return self._path
 
 
+def _end(region: Region) -> int:
+    return region.start + (region.length or 0)
+
+
 def _file_end(region: Region) -> int:
     return region.file_start + (region.length or 0)
+
+
+def _part(region: Region, start: int, end: int) -> Region:
+    """What of a region is in a range."""
+    low, high = max(region.start, start), min(_end(region), end)
+    return Region(low, region.file_start + low - region.start, high - low, region.spool)
 
 
 def new_draft(directory: Path, table: DraftTable, spools: Spools, ino: InodeNo) -> Draft:

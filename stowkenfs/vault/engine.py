@@ -133,17 +133,31 @@ class Engine:
                 self.files.recover()
                 self._connection.end_writing()
             return
-        committed = self._catalogue.packs()
-        for pack, size in store.packs():
-            length = committed.get(pack)
-            if length is None:
-                store.remove(pack)
-            elif size > length:
-                store.truncate(pack, length)
+        self._cut_packs(store)
         with giving_room():
             drafts = self.files.recover()
         for ino in drafts:
             self.sealer.note(ino)
+
+    def _cut_packs(self, store: LocalStore) -> None:
+        """Cut off what an interrupted commit left, and remove packs that nobody names.
+
+        Where a pack is shorter than it was, or gone, that is no crash: what is too long may be
+        another one, with what is missing, and is left as it is.
+        """
+        committed, there = self._catalogue.packs(), dict(store.packs())
+        short = sorted(pack for pack in committed if there.get(pack, 0) < committed[pack])
+        surplus = {pack for pack, size in there.items() if size > committed.get(pack, -1)}
+        if short and surplus:
+            self._catalogue.keep_packs(surplus, max(there))
+        for pack in surplus:
+            length = committed.get(pack)
+            if short:
+                log.error("pack %d is longer than it was, pack %d shorter: left", pack, short[0])
+            elif length is None:
+                store.remove(pack)
+            else:
+                store.truncate(pack, length)
 
     def announce(self, mountpoint: str, *, leaving: bool = False) -> None:
         """Tell others where the vault is mounted, and when it is about to be free."""

@@ -12,7 +12,7 @@ from stowkenfs.errors import Corrupt, TreeError
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.inodes import Inode
 from stowkenfs.vault import outlet
-from stowkenfs.vault.files import LiveFile
+from stowkenfs.vault.live import LiveFile
 from stowkenfs.vault.transfer import Progress, TransferReport, reason_of
 from stowkenfs.vault.tree import check_name
 from stowkenfs.vault.vault import Vault

@@ -4,7 +4,6 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from stowkenfs.index.space import giving_room
 from stowkenfs.store.local import sync_directory
 from stowkenfs.vault.draft_files import parse_draft_name
 from stowkenfs.vault.drafts import Draft, load_draft, new_draft
+from stowkenfs.vault.live import LiveFile
 from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.reading import Contents
@@ -37,29 +37,6 @@ ROWS_IF_SHORT = 8
 """On a full disk."""
 
 Clock = Callable[[], int]
-
-
-@dataclass(slots=True)
-class LiveFile:
-    """One file while somebody uses it.
-
-    ``users`` counts open handles and the sealer; ``writers`` the handles that may write.
-    ``unsettled``: size and mtime here are newer than the index's row.
-    ``changed_from``: lowest byte changed since the sealer last looked; None when none was.
-    """
-
-    inode: Inode
-    draft: Draft | None
-    users: int = 0
-    writers: int = 0
-    unsettled: bool = False
-    changed_from: int | None = None
-    written_ns: int = 0
-
-    def note_change(self, start: int) -> None:
-        """Tell a sealer at work that bytes from ``start`` are not what it read."""
-        if self.changed_from is None or start < self.changed_from:
-            self.changed_from = start
 
 
 class FileTable:
@@ -167,7 +144,8 @@ class FileTable:
             return
         if live.draft is not None:
             live.draft.release_file()
-            self.on_draft(ino)
+            if live.inode.nlink:
+                self.on_draft(ino)
         if live.draft is None or not live.unsettled or len(self._idle) >= IDLE_FILES_MAX:
             self.settle(live)
             del self._live[ino]
@@ -356,6 +334,17 @@ class FileTable:
         """
         with self._readers.enter():
             return await self._contents.read(live.inode, live.draft, start, length)
+
+    def unsealed_bytes(self, ino: InodeNo) -> int:
+        """How much of a file is a draft."""
+        live = self._live.get(ino)
+        draft = live.draft if live is not None else self._load_draft(ino)
+        return draft.live_bytes if draft is not None else 0
+
+    def held_bytes(self, inode: Inode) -> int:
+        """How much of a file is no hole."""
+        live = self._live.get(inode.ino)
+        return self._contents.held_bytes(inode, live.draft if live is not None else None)
 
     # Starting and tidying
 

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from stowkenfs.documents.split import Unit, UnitKind
-from stowkenfs.errors import Corrupt, RecordCorrupt
+from stowkenfs.errors import Corrupt, RecordCorrupt, WorkerDied
 from stowkenfs.ids import RecordNo, Vocabulary
 from stowkenfs.vault.assembly import Run, Tally
 from stowkenfs.vault.committer import Committer
@@ -126,8 +126,8 @@ class Ingest:
                     choices=choices,
                     limiter=self._encoders,
                 )
-            except anyio.BrokenWorkerProcess:
-                log.warning("a worker process died; its batch is encoded in this one")
+            except WorkerDied:
+                log.warning("two worker processes died; their batch is encoded in this one")
         here = None if choices is None else choices.here
         return await anyio.to_thread.run_sync(
             encode_batch, jobs, self._level, self._with_bands, here, limiter=self._encoders

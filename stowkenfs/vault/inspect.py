@@ -92,7 +92,9 @@ def _references(reader: Reader, extents: Sequence[Extent]) -> Iterator[tuple[Rec
                     yield number, value
 
 
-def summarize(reader: Reader, extents: Sequence[Extent], length_bytes: int) -> DocumentSummary:
+def summarize(
+    reader: Reader, extents: Sequence[Extent], length_bytes: int, unsealed_bytes: int
+) -> DocumentSummary:
     """Count what a document consists of. Blocks; any thread."""
     seen: set[int] = set()
     tokens = stored = records = 0
@@ -110,9 +112,14 @@ def summarize(reader: Reader, extents: Sequence[Extent], length_bytes: int) -> D
                 stored += reader.segment_storage(number)[1]
     head = reader.read_extent(extents[0], 0, min(extents[0].length, HEAD_BYTES)) if extents else b""
     conversations = int(about(head).shape is not Shape.OTHER) if head else 0
-    unsealed = max(length_bytes - sum(extent.length for extent in extents), 0)
     return DocumentSummary(
-        records, len(seen), tokens, conversations, stored + unsealed, length_bytes, unsealed
+        records,
+        len(seen),
+        tokens,
+        conversations,
+        stored + unsealed_bytes,
+        length_bytes,
+        unsealed_bytes,
     )
 
 

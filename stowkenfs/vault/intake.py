@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from stowkenfs.documents.split import Unit
 from stowkenfs.ids import InodeNo
 from stowkenfs.vault.about import About
-from stowkenfs.vault.files import LiveFile
+from stowkenfs.vault.live import LiveFile
 from stowkenfs.vault.sealer import BATCH_BYTES
 
 BATCH_ITEMS = 256

@@ -9,8 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stowkenfs.errors import VaultLocked
+from stowkenfs.store.local import private
 
 POLL_SECONDS = 0.05
+
+HOLDER_BYTES_MAX = 64 << 10
+"""Of the text that names the holder: a path has 4,095 bytes, and JSON writes up to six for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class VaultLock:
         self._read_only = read_only
         flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         try:
-            self._fd: int | None = os.open(directory / "lock", flags | os.O_CLOEXEC, 0o600)
+            self._fd: int | None = private(directory / "lock", flags)
         except OSError:
             if not read_only:
                 raise
@@ -78,10 +82,17 @@ class VaultLock:
             os.pwrite(self._fd, content.ljust(os.fstat(self._fd).st_size), 0)
             os.ftruncate(self._fd, len(content))
 
-    def release(self) -> None:
+    def leave(self, failure: type[BaseException] | None, *_: object) -> None:
+        """Release it at the end of a block that ``failure`` may have ended.
+
+        Then the file goes on naming the holder, for whoever waits for it to be done.
+        """
+        self.release(done=failure is None)
+
+    def release(self, *, done: bool = True) -> None:
         if self._fd is None:
             return
-        if not self._read_only:
+        if done and not self._read_only:
             with suppress(OSError):
                 os.ftruncate(self._fd, 0)  # it names nobody, and takes up no disk block
         os.close(self._fd)
@@ -90,16 +101,22 @@ class VaultLock:
 def read_holder(directory: Path) -> Holder | None:
     """Who the lock file names; it may be a process that is gone (see ``is_locked``)."""
     try:
-        fields = json.loads((directory / "lock").read_bytes())
-        return Holder(int(fields["pid"]), fields.get("mountpoint"), bool(fields.get("leaving")))
-    except (OSError, ValueError, KeyError, TypeError):
+        with os.fdopen(private(directory / "lock", os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            fields = json.loads(file.read(HOLDER_BYTES_MAX))
+    except (OSError, ValueError, RecursionError):
         return None
+    if not isinstance(fields, dict):
+        return None
+    pid, mountpoint = fields.get("pid"), fields.get("mountpoint")
+    if type(pid) is not int or not (mountpoint is None or isinstance(mountpoint, str)):
+        return None
+    return Holder(pid, mountpoint, bool(fields.get("leaving")))
 
 
 def is_locked(directory: Path) -> bool:
     """Whether some process holds the vault now."""
     try:
-        fd = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = private(directory / "lock", os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -13,8 +13,20 @@ from stowkenfs.errors import Corrupt
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.catalogue import Extent
 from stowkenfs.index.changes import Change, DentryChange, InodeChange
+from stowkenfs.index.frozen import is_name
 from stowkenfs.index.inodes import Inode
+from stowkenfs.index.rows import FIELDS_MAX
 from stowkenfs.varint import append_varint, read_varint, unzigzag, zigzag
+
+_STATEMENTS_MAX = 1 << 20
+_EXTENTS_MAX = 1 << 20
+_ATTRIBUTES_MAX = 1 << 16
+_GROUPS_MAX = 1 << 22
+# Above what writers put into one block: 500 changes with 2,000 extents, the attributes that a
+# file may have, a group for every 256 files or names.
+_SIZE_MAX = (1 << 63) - 1
+_NUMBER_MAX = 1 << 62
+_TARGET_BYTES_MAX = 4095
 
 
 class Statement(IntEnum):
@@ -111,7 +123,11 @@ def decode_changes(payload: bytes) -> Iterator[Change | Checkpoint]:
     but an ``extents_from``.
     """
     cursor = _Cursor(payload)
+    told = 0
     while cursor.at < len(payload):
+        told += 1
+        if told > _STATEMENTS_MAX:
+            raise Corrupt(f"namespace: more than {_STATEMENTS_MAX} statements")
         try:
             statement = Statement(cursor.byte())
         except ValueError as error:
@@ -147,24 +163,36 @@ def _read_inode(cursor: _Cursor) -> Change:
     ino, mode, uid, gid, nlink, size, rdev = (cursor.number() for _ in range(7))
     atime, mtime, ctime = (unzigzag(cursor.number()) for _ in range(3))
     parent, target_length = cursor.number(), cursor.number()
+    if target_length > _TARGET_BYTES_MAX + 1:
+        raise Corrupt(f"namespace: a link target of {target_length - 1} bytes")
     target = cursor.text(target_length - 1) if target_length else None
+    n_xattrs = cursor.number()
+    if n_xattrs > _ATTRIBUTES_MAX:
+        raise Corrupt(f"namespace: {n_xattrs} attributes of one inode")
     xattrs = tuple(
-        (cursor.text(cursor.number()), cursor.text(cursor.number())) for _ in range(cursor.number())
+        (cursor.text(cursor.number()), cursor.text(cursor.number())) for _ in range(n_xattrs)
     )
     inode = Inode(
         InodeNo(ino), mode, uid, gid, nlink, size, rdev, atime, mtime, ctime,
         InodeNo(parent), target,
     )  # fmt: skip
+    for field, most in FIELDS_MAX.items():
+        if getattr(inode, field) > most:
+            raise Corrupt(f"namespace: an inode whose {field} is {getattr(inode, field)}")
     return InodeChange(inode.ino, inode, xattrs)
 
 
 def _read_extents(cursor: _Cursor) -> Change:
     ino, start, count = (cursor.number() for _ in range(3))
+    if count > _EXTENTS_MAX:
+        raise Corrupt(f"namespace: {count} extents in one statement")
     extents, at = [], start
     for _ in range(count):
         gap, length, record, records = (cursor.number() for _ in range(4))
         extents.append(Extent(at + gap, length, record, records))
         at += gap + length
+        if at > _SIZE_MAX or record + records > _NUMBER_MAX:
+            raise Corrupt(f"namespace: an extent to byte {at} of record {record}")
     return InodeChange(InodeNo(ino), None, (), start, tuple(extents))
 
 
@@ -173,17 +201,26 @@ def _read_inode_gone(cursor: _Cursor) -> Change:
 
 
 def _read_name(cursor: _Cursor) -> Change:
-    parent, name = cursor.number(), cursor.text(cursor.number())
+    parent, name = cursor.number(), _file_name(cursor)
     return DentryChange(InodeNo(parent), name, InodeNo(cursor.number()))
 
 
 def _read_name_gone(cursor: _Cursor) -> Change:
-    parent, name = cursor.number(), cursor.text(cursor.number())
+    parent, name = cursor.number(), _file_name(cursor)
     return DentryChange(InodeNo(parent), name, None)
+
+
+def _file_name(cursor: _Cursor) -> bytes:
+    name = cursor.text(cursor.number())
+    if not is_name(name):
+        raise Corrupt(f"namespace: {name[:80]!r} is no name")
+    return name
 
 
 def _read_checkpoint(cursor: _Cursor) -> Checkpoint:
     since, count = cursor.number(), cursor.number()
+    if count > _GROUPS_MAX:
+        raise Corrupt(f"namespace: a checkpoint of {count} groups")
     groups: list[int] = []
     before = -1
     for _ in range(count):

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from stowkenfs.store.local import LocalStore, sync_directory
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.files import Clock
 from stowkenfs.vault.lock import VaultLock
+from stowkenfs.vault.own_files import check_files
 from stowkenfs.vault.reindex.rebuild import finish_interrupted, remove_leftovers
 from stowkenfs.vault.superblock import (
     FORMAT_VERSION,
@@ -34,6 +36,7 @@ def lock_vault(directory: Path, config: VaultConfig, clock: Clock) -> VaultLock:
 
     One that is a vault already and cannot be written is locked to be read.
     """
+    check_files(directory)
     superblock = read_superblock(directory)  # refuse early what is something else
     if superblock is not None and not os.access(directory, os.W_OK):
         return VaultLock(directory, wait_seconds=config.lock_wait_seconds, read_only=True)
@@ -58,15 +61,23 @@ def lock_vault(directory: Path, config: VaultConfig, clock: Clock) -> VaultLock:
     return lock
 
 
-def open_index(directory: Path, store: LocalStore, reserve: Reserve) -> Connection:
+def open_index(
+    directory: Path, store: LocalStore, reserve: Reserve, before_copying: Callable[[], None]
+) -> Connection:
     """The index. One without tables beside packs is damaged, else these would be leftovers.
 
-    On a full disk the reserve makes room for what SQLite needs.
+    ``before_copying`` is called before it is written to. On a full disk the reserve makes room
+    for what SQLite needs.
     """
     has_packs = any(length for _, length in store.packs())
     while True:
         try:
-            return Connection(directory / INDEX, create=not has_packs, reserve=reserve)
+            return Connection(
+                directory / INDEX,
+                create=not has_packs,
+                reserve=reserve,
+                before_copying=before_copying,
+            )
         except OSError as error:
             if not reserve.release():
                 raise

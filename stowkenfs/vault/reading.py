@@ -12,6 +12,12 @@ from stowkenfs.index.inodes import Inode
 from stowkenfs.vault.drafts import Draft
 from stowkenfs.vault.reader import Reader
 
+HOLES_FROM_BYTES = 1 << 20
+"""In files that are smaller nobody looks for holes."""
+
+SPANS_LOOKED_AT = 64
+"""Of a draft, to see what of it replaces records; the others count in full."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
@@ -71,6 +77,21 @@ class Contents:
         if self._reader.is_cached(plan.extents()):
             return self.assemble(plan)
         return await anyio.to_thread.run_sync(self.assemble, plan)
+
+    def held_bytes(self, inode: Inode, draft: Draft | None) -> int:
+        """How much of a file is no hole; about, of one that is in very many pieces."""
+        if inode.size < HOLES_FROM_BYTES:
+            return inode.size
+        held, at = self._catalogue.held_bytes(inode.ino, inode.size), 0
+        if draft is not None:
+            held += draft.live_bytes
+            for _ in range(SPANS_LOOKED_AT):
+                if (span := draft.next_span(at)) is None:
+                    break
+                low, at = span
+                touched = self._catalogue.extents(inode.ino, low, at)
+                held -= sum(min(one.end, at) - max(one.start, low) for one in touched)
+        return min(held, inode.size)
 
     def assemble(self, plan: ReadPlan) -> bytes:
         """The bytes of a plan. Any thread: drafts are in the plan, records never change."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
-import anyio.to_process
 
 from stowkenfs.frames.resources import EncodeChoices
 from stowkenfs.frames.substrings import SubstringMatcher
+from stowkenfs.vault.aside import run_aside
 from stowkenfs.vault.registry_blocks import DictionaryEntry, SubstringEntry
 
 LOADED_MAX = 2
@@ -105,15 +105,13 @@ async def call_in_worker(
     choices: Choices | None,
     limiter: anyio.CapacityLimiter | None = None,
 ) -> T:
-    """``function(*args, choices)`` in a worker process. Raises BrokenWorkerProcess.
+    """``function(*args, choices)`` in a worker process. Raises WorkerDied.
 
     Cancelling it ends the process.
     """
     name = None if choices is None else choices.name
     for content in (None, None if choices is None else choices.content):
-        result = await anyio.to_process.run_sync(
-            _call, function, args, name, content, cancellable=True, limiter=limiter
-        )
+        result = await run_aside(_call, function, args, name, content, limiter=limiter)
         if result is not None:
             return result[0]
     raise AssertionError("it was given the choices")

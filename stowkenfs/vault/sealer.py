@@ -6,7 +6,7 @@ meanwhile: then the draft stays and the file is sealed later.
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,14 +23,21 @@ from stowkenfs.index.inodes import InodeTable
 from stowkenfs.vault.about import HEAD_BYTES, About, about
 from stowkenfs.vault.assembly import Run, join_runs
 from stowkenfs.vault.committer import Committer
-from stowkenfs.vault.complaints import complain_of
-from stowkenfs.vault.files import Clock, FileTable, LiveFile
+from stowkenfs.vault.complaints import (
+    OUT_OF_MEMORY,
+    complain,
+    complain_of,
+    is_out_of_memory,
+)
+from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.ingest import Ingest, Piece
+from stowkenfs.vault.live import LiveFile
 
 log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 1 << 20
 BATCH_BYTES = 2 << 20
+BATCH_RANGES = 512
 """Content handed to the encoder at a time."""
 
 GROUP_FILES = 128
@@ -131,7 +138,8 @@ class Sealer:
         now = self._clock()
         idle_ns = int(OPEN_IDLE_SECONDS * NANOSECONDS)
         for ino, live in self._files.open_drafts():
-            assert live.draft is not None
+            if live.draft is None or live.inode.nlink == 0:
+                continue
             is_due = live.draft.live_bytes >= OPEN_DRAFT_BYTES or now - live.written_ns >= idle_ns
             if (everything or is_due) and ino not in self._sealing:
                 self._due.setdefault(ino, now)
@@ -162,7 +170,7 @@ class Sealer:
                 [ino for ino in group if ino in self._due and ino not in self._sealing]
             )
         except Exception as error:  # drafts are safe, and the mount lives on
-            if not isinstance(error, OSError):
+            if not isinstance(error, OSError) and not is_out_of_memory(error):
                 log.exception("sealing failed unexpectedly; please report this")
             for ino in group:
                 self._postpone(ino, error)
@@ -178,6 +186,7 @@ class Sealer:
             del self._due[ino]
             self._sealing.add(ino)
         pending: list[_Range] = []
+        pending_bytes = 0
         in_use: list[LiveFile] = []
         with ExitStack() as held:
             held.callback(self._sealing.difference_update, group)
@@ -192,9 +201,10 @@ class Sealer:
                 try:
                     async for part in self._ranges(ino, live):
                         pending.append(part)
-                        if sum(p.end - p.start for p in pending) >= BATCH_BYTES:
+                        pending_bytes += part.end - part.start
+                        if pending_bytes >= BATCH_BYTES or len(pending) >= BATCH_RANGES:
                             await self._store(pending)
-                            pending = []
+                            pending, pending_bytes = [], 0
                 except (Corrupt, OSError) as error:
                     self._postpone(ino, error)
             if pending:
@@ -205,6 +215,8 @@ class Sealer:
     def _postpone(self, ino: InodeNo, error: Exception) -> None:
         if isinstance(error, OSError):
             complain_of(log, error, "files stay drafts for now")
+        elif is_out_of_memory(error):
+            complain(log, OUT_OF_MEMORY)
         else:
             log.error("file %s stays a draft for now: %s", self._name(ino), error)
         self.note(ino, delay_ns=int(RETRY_SECONDS * NANOSECONDS))
@@ -217,7 +229,7 @@ class Sealer:
 
     async def _ranges(self, ino: InodeNo, live: LiveFile) -> AsyncIterator[_Range]:
         """The draft's ranges in windows; each can be stored and put in place on its own."""
-        if live.draft is None:
+        if live.draft is None or live.inode.nlink == 0:  # which goes with its last user
             return
         head = await self._files.read(live, 0, HEAD_BYTES)
         judged = await anyio.to_thread.run_sync(about, head)
@@ -245,20 +257,29 @@ class Sealer:
             if part.units:
                 yield part
 
-    def _spans(self, ino: InodeNo, live: LiveFile) -> list[tuple[int, int]]:
-        """Ranges to seal: what is drafted, widened to whole extents where it touches some."""
-        if live.draft is None:  # it was emptied while its head was read
-            return []
-        spans: list[tuple[int, int]] = []
-        for start, end in live.draft.spans():
-            touched = self._catalogue.extents(ino, start, end)
+    def _spans(self, ino: InodeNo, live: LiveFile) -> Iterator[tuple[int, int]]:
+        """Ranges to seal: what is drafted, widened to whole extents where it touches some.
+
+        Each is looked for when it is its turn: there may be very many of them. What is written
+        behind the present end comes the next time.
+        """
+        limit = live.draft.end if live.draft is not None else 0
+        start = end = at = 0
+        # The draft is gone once all of it is in place, or if the file is emptied meanwhile.
+        while live.draft is not None and (span := live.draft.next_span(at)) and span[0] < limit:
+            low, at = span
+            high = at
+            touched = self._catalogue.extents(ino, low, high)
             if touched:
-                start, end = min(start, touched[0].start), max(end, touched[-1].end)  # noqa: PLW2901
-            if spans and start < spans[-1][1]:
-                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
-            else:
-                spans.append((start, end))
-        return spans
+                low, high = min(low, touched[0].start), max(high, touched[-1].end)
+            if low < end:
+                end = max(high, end)
+                continue
+            if end:
+                yield start, end
+            start, end = low, high
+        if end:
+            yield start, end
 
     # Storing
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stowkenfs.index.drafts import DraftTable
+from stowkenfs.store.local import private
 
 SPOOL_BYTES_MAX = 64 << 20
 """A spool that has grown past this takes no more bytes."""
@@ -31,7 +32,7 @@ class Spools:
 
     def __init__(self, directory: Path, table: DraftTable, *, read_only: bool = False) -> None:
         self._directory = directory
-        self.open_flags = os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT)
+        self.open_flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         self._table = table
         self._references: Counter[int] = Counter(table.spool_references())
         self._files: dict[int, int] = {}
@@ -70,7 +71,7 @@ class Spools:
     def _open(self, spool: int) -> int:
         fd = self._files.get(spool)
         if fd is None:
-            fd = self._files[spool] = os.open(self.path(spool), self.open_flags, 0o600)
+            fd = self._files[spool] = private(self.path(spool), self.open_flags)
         return fd
 
     def append(self, content: bytes) -> tuple[int, int]:

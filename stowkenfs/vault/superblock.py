@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stowkenfs.errors import NotAVault, SuperblockCorrupt, UnknownFormat
-from stowkenfs.store.local import sync_directory
+from stowkenfs.store.local import private, sync_directory
 
 MAGIC = b"STOWKEN\n"
 FORMAT_VERSION = 3
 _FIELDS = struct.Struct("<8sI16sQ")  # magic, version, vault id, created_ns
 _CHECKSUM_BYTES = 16
 SUPERBLOCK_BYTES = _FIELDS.size + _CHECKSUM_BYTES
+_ADVICE = "; 'stowkenfs reindex VAULT' makes another one for the packs that are there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,11 @@ class Superblock:
     def decode(cls, content: bytes) -> "Superblock":
         """Raises SuperblockCorrupt, or UnknownFormat for one of a later release."""
         if len(content) < SUPERBLOCK_BYTES or not content.startswith(MAGIC):
-            raise SuperblockCorrupt("the superblock is not one of a stowkenfs vault")
+            raise SuperblockCorrupt(f"the superblock is not one of a stowkenfs vault{_ADVICE}")
         fields, checksum = content[: _FIELDS.size], content[_FIELDS.size : SUPERBLOCK_BYTES]
         if hashlib.sha256(fields).digest()[:_CHECKSUM_BYTES] != checksum:
-            raise SuperblockCorrupt("the superblock is damaged: its checksum does not match")
+            reason = "the superblock is damaged: its checksum does not match"
+            raise SuperblockCorrupt(reason + _ADVICE)
         _, version, vault_id, created_ns = _FIELDS.unpack(fields)
         if not 1 <= version <= FORMAT_VERSION:
             raise UnknownFormat(version, FORMAT_VERSION)
@@ -76,7 +78,7 @@ def write_superblock(directory: Path, superblock: Superblock) -> None:
     temporary = directory / "superblock.new"
     content = superblock.encode()
     assert Superblock.decode(content) == superblock
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         os.write(fd, content)
         os.fsync(fd)

@@ -1,5 +1,6 @@
 """The rules of files and directories. Event loop's thread; nothing here waits."""
 
+import os
 import stat
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ from stowkenfs.index.inodes import Dentry, Inode, InodeTable
 from stowkenfs.index.space import giving_room
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.listings import Listings
+from stowkenfs.vault.xattr_room import check_room
 
 NAME_BYTES_MAX = 255
 TARGET_BYTES_MAX = 4095
@@ -67,12 +69,11 @@ class Tree:
             self._make_root()
 
     def _make_root(self) -> None:
-        now = self._clock()
+        now, mode, owner = self._clock(), stat.S_IFDIR | 0o755, (os.getuid(), os.getgid())
         number = self._inodes.new_number()
         if number != ROOT_INODE:
             raise self._connection.damaged("it has no root directory")
-        mode = stat.S_IFDIR | 0o755
-        self._inodes.insert(Inode(number, mode, 0, 0, 2, 0, 0, now, now, now, ROOT_INODE, None))
+        self._inodes.insert(Inode(number, mode, *owner, 2, 0, 0, now, now, now, ROOT_INODE, None))
 
     # Looking
 
@@ -216,9 +217,8 @@ class Tree:
         now = self._clock()
         with giving_room(), self._connection.transaction():
             self._inodes.unlink(parent, name)
-            self._inodes.delete(inode.ino)
+            self._drop_name(inode, now)
             self._touch(directory, now, links=-1)
-        inode.nlink = 0
         return inode
 
     def _check_removable(self, inode: Inode, name: bytes) -> None:
@@ -228,7 +228,7 @@ class Tree:
             raise DirectoryNotEmpty(f"{name!r} is not empty")
 
     def _drop_name(self, inode: Inode, now: int) -> None:
-        inode.nlink -= 1
+        inode.nlink = 0 if stat.S_ISDIR(inode.mode) else inode.nlink - 1
         inode.ctime_ns = now
         if inode.nlink == 0 and not self._files.in_use(inode.ino):
             self._files.purge(inode.ino)
@@ -262,11 +262,9 @@ class Tree:
             self._check_replaceable(victim, new_name, is_directory=is_directory)
         now = self._clock()
         with self._connection.transaction():
-            if victim is not None and is_directory:
-                self._inodes.delete(victim.ino)
-                target.nlink -= 1
-            elif victim is not None:
+            if victim is not None:
                 self._drop_name(victim, now)
+                target.nlink -= is_directory
             self._inodes.unlink(parent, name)
             self._inodes.link(new_parent, new_name, inode.ino)
             if is_directory:
@@ -358,13 +356,14 @@ class Tree:
     def set_xattr(
         self, ino: InodeNo, name: bytes, value: bytes, *, create: bool, replace: bool
     ) -> None:
-        """Raises AttributeExists or NoSuchAttribute as ``create`` or ``replace`` demand."""
+        """Raises AttributeExists or NoSuchAttribute as asked for, and AttributesTooLarge."""
         inode = self.inode(ino)
         known = self._inodes.xattr(ino, name) is not None
         if create and known:
             raise AttributeExists(f"attribute {name!r} exists")
         if replace and not known:
             raise NoSuchAttribute(f"no attribute {name!r}")
+        check_room(self._inodes.xattrs(ino), name, value)
         with self._connection.transaction():
             self._inodes.set_xattr(ino, name, value)
             inode.ctime_ns = self._clock()
@@ -385,6 +384,8 @@ class Tree:
         inode = self.inode(ino)
         if not stat.S_ISDIR(inode.mode):
             raise NotADirectory(f"inode {ino} is not a directory")
+        if inode.nlink == 0:  # it stays for those who have it open
+            raise NotFound(f"directory {ino} was removed")
         return inode
 
     def _child(self, parent: InodeNo, name: bytes) -> Inode:

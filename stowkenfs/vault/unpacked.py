@@ -345,8 +345,8 @@ def encode_ranges(ranges: Sequence[Range]) -> bytes:
 def decode_ranges(block: Block) -> tuple[list[Range], int]:
     """Ranges of a dense or sparse block, and where its payload goes on. Raises Corrupt."""
     n, at = read_varint(block.payload, 0)
-    if not 0 < n <= len(block.payload):
-        raise Corrupt(f"{n} ranges in {len(block.payload)} bytes")
+    if not 0 < n <= min(max(block.count, 1), len(block.payload)):
+        raise Corrupt(f"{n} ranges of {block.count} things in {len(block.payload)} bytes")
     ranges: list[Range] = []
     end = block.first
     for index in range(n):

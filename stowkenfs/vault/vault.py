@@ -22,6 +22,7 @@ from stowkenfs.index.space import RESERVE, Reserve, giving_room
 from stowkenfs.store.local import LocalStore
 from stowkenfs.store.memory import MemoryStore
 from stowkenfs.vault.assembly import Tally
+from stowkenfs.vault.closed import ClosedMark
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.conversation import (
     SUFFIX,
@@ -90,22 +91,27 @@ class Vault(Documents):
         directory = Path(await anyio.to_thread.run_sync(os.path.abspath, path))
         lock = await anyio.to_thread.run_sync(lock_vault, directory, config, clock)
         with contextlib.ExitStack() as closing:
-            closing.callback(lock.release)
+            closing.push(lock.leave)
             store = LocalStore(directory / "packs", read_only=lock.is_to_read)
             closing.callback(store.close)
+            closed = ClosedMark(directory)
+            await anyio.to_thread.run_sync(closed.check)
             if lock.is_to_read:
                 connection = open_index_to_read(directory, closing)
             else:
                 if await anyio.to_thread.run_sync(needs_rebuilding, directory):
                     await in_thread(partial(replace_index, directory), rebuilding)
                 reserve = Reserve(directory / RESERVE)
-                connection = open_index(directory, store, reserve)
+                connection = open_index(directory, store, reserve, closed.forget)
+                closing.callback(closed.write)  # last, of what the connection left
                 closing.callback(reserve.settle)  # there is room again, of the index's log
             closing.callback(connection.close)
             check_index(directory, connection)
             if not lock.is_to_read:
                 with giving_room():
                     count_opening(directory, connection)
+                closed.carry()
+                closed.is_due = True
             vault = cls(connection, store, config, directory, clock, read_only=lock.is_to_read)
             closing.callback(vault.files.close)
             vault._lock = lock

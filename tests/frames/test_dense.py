@@ -206,7 +206,7 @@ def check(payload: bytes, count: int) -> None:
         ("00 00 00 00 00", 0, "do not add up to the plain body"),
         ("00 05 01", 1, "a column of segments is cut off"),
         ("00 01 01 00 00", 1, "without a count"),
-        ("00 02 01 00 00 00", 0, "not those of 0"),
+        ("00 02 01 00 00 00", 0, "1 classes of 0 segments"),
         ("00 02 01 02 00 01 00", 1, "not those of 1"),
         ("00 04 01 01 01 01 00 02 00 00", 2, "not those of 2"),
         ("00 02 80 00 00 00", 0, "longer than its number needs"),

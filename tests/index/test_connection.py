@@ -282,7 +282,9 @@ def test_any_directory_name(tmp_path: Path, name: str) -> None:
     put(connection, "kept")
     assert connection.read_one("SELECT value FROM setting WHERE name = 'kept'") == (1,)
     connection.sync()
-    assert names_in(directory) == ["index.db", "index.db-shm", "index.db-wal"]
+    assert names_in(directory) == [
+        "index.db", "index.db-shm", "index.db-synced", "index.db-wal",
+    ]  # fmt: skip
     connection.close()
     assert names_in(directory) == ["index.db"]
     assert names_in(tmp_path) == [name]

@@ -26,6 +26,9 @@ from stowkenfs.minimal_zstd import compress
 I64 = st.integers(-(2**63), 2**63 - 1)
 NUMBERS = st.one_of(I64, st.integers(-3, 300), st.sampled_from([5, 10**18]))
 SIZES = st.one_of(st.integers(0, 2**63 - 1), st.integers(0, 5000))
+MODES = st.integers(0, 0o177777)
+WORDS = st.one_of(st.integers(0, 2**32 - 1), st.integers(0, 300))
+PARENTS = st.one_of(st.integers(0, 2**62), st.integers(0, 300))
 BYTES = st.binary(max_size=20)
 
 
@@ -53,8 +56,8 @@ def frozen_inodes(draw: st.DrawFn) -> list[FrozenInode]:
         here = draw(extents())
         size = draw(st.one_of(SIZES, st.just(here[-1].end if here else 0)))
         inode = Inode(
-            InodeNo(ino), draw(NUMBERS), draw(NUMBERS), draw(NUMBERS), draw(NUMBERS), size,
-            draw(NUMBERS), draw(NUMBERS), draw(NUMBERS), draw(NUMBERS), InodeNo(draw(NUMBERS)),
+            InodeNo(ino), draw(MODES), draw(WORDS), draw(WORDS), draw(WORDS), size,
+            draw(SIZES), draw(NUMBERS), draw(NUMBERS), draw(NUMBERS), InodeNo(draw(PARENTS)),
             draw(st.none() | BYTES),
         )  # fmt: skip
         xattrs = draw(st.dictionaries(BYTES, BYTES, max_size=2))
@@ -63,14 +66,14 @@ def frozen_inodes(draw: st.DrawFn) -> list[FrozenInode]:
 
 
 NAMES = st.one_of(
-    st.binary(min_size=1, max_size=255).map(lambda name: name.replace(b"\0", b"x")),
+    st.binary(min_size=1, max_size=255).map(lambda name: name.translate(None, b"\0./") or b"x"),
     st.integers(0, 3000).map(lambda number: b"%d.json" % number),
 )
 
 
 @st.composite
 def entries(draw: st.DrawFn) -> list[Name]:
-    found = draw(st.dictionaries(st.tuples(st.integers(1, 3) | SIZES, NAMES), NUMBERS, min_size=1))
+    found = draw(st.dictionaries(st.tuples(st.integers(1, 3) | SIZES, NAMES), SIZES, min_size=1))
     return [(InodeNo(key[0]), key[1], InodeNo(ino)) for key, ino in sorted(found.items())]
 
 

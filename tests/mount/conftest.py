@@ -72,12 +72,17 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
         mount.close()
 
 
+def folder_for(request: pytest.FixtureRequest, mounted: Mount) -> Iterator[Path]:
+    """An empty folder in a mount that tests share, for one of them; the daemon outlives it."""
+    name = "".join(c if c.isalnum() else "_" for c in request.node.name)[:200]
+    path = mounted.path / name
+    path.mkdir(0o755)
+    yield path
+    assert mounted.alive, f"the daemon died:\n{mounted.log()}"
+    mounted.check_log()
+
+
 @pytest.fixture
 def folder(shared: Mount, request: pytest.FixtureRequest) -> Iterator[Path]:
     """An empty folder in the shared mount, which is the same after a remount."""
-    name = "".join(c if c.isalnum() else "_" for c in request.node.name)[:200]
-    path = shared.path / name
-    path.mkdir()
-    yield path
-    assert shared.alive, f"the daemon died:\n{shared.log()}"
-    shared.check_log()
+    yield from folder_for(request, shared)

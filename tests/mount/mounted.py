@@ -167,6 +167,7 @@ class Mount:
     def _answers(self) -> bool:
         """Whether a living mount is there; a dead one may be, from before."""
         try:
+            os.statvfs(self.path)  # asks the daemon; ``stat`` may be answered by the kernel
             return self.path.stat().st_dev != self.path.parent.stat().st_dev
         except OSError:
             return False

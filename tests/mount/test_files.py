@@ -11,32 +11,16 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.calls import descriptor, fails_with
 from tests.mount.conftest import MakeMount
 from tests.mount.mounted import Mount, listed, run
 
 HUGE_BYTES = 999_999_999_999_999
 OWNER = 12345
-
-
-@contextlib.contextmanager
-def fails_with(number: int) -> Iterator[None]:
-    with pytest.raises(OSError) as failure:
-        yield
-    assert failure.value.errno == number, failure.value
-
-
-@contextlib.contextmanager
-def descriptor(path: Path, flags: int, mode: int = 0o644) -> Iterator[int]:
-    fd = os.open(path, flags, mode)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 # Content

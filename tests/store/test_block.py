@@ -27,7 +27,7 @@ BLOCKS = st.builds(
     Block,
     st.sampled_from(BlockKind),
     st.integers(0, 2**64 - 1),
-    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**20),
     st.one_of(st.binary(max_size=300), st.binary(max_size=20).map(lambda b: b * 200)),
 )
 LEVELS = st.sampled_from([None, 1, 6, 19])

@@ -127,6 +127,8 @@ def blocks(pack: bytes) -> Iterator[tuple[int, int]]:
 def restored(pristine: Path, path: Path) -> bytes:
     """The vault as it was; its only pack."""
     shutil.copyfile(pristine / "index.db", path / "index.db")
+    for mark in path.glob("closed-*"):
+        mark.unlink()
     for mark in path.glob("opened-*"):
         mark.rename(path / "opened-1")
     shutil.copyfile(pristine / "packs/00000001.pack", path / "packs/00000001.pack")

@@ -171,8 +171,10 @@ class DraftMachine(RuleBasedStateMachine):
             here = [byte is not None for byte in model]
             assert draft.live_bytes == sum(here)
             covered = [False] * len(model)
-            for low, high in draft.spans():
-                covered[low:high] = [True] * (high - low)
+            at = 0
+            while span := draft.next_span(at):
+                low, at = span
+                covered[low:at] = [True] * (at - low)
             assert covered == here
             assert draft.end == max((n + 1 for n, is_here in enumerate(here) if is_here), default=0)
             assert draft.is_empty == (not any(here))
@@ -220,6 +222,32 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def whole(draft: Draft) -> bytes:
     return b"".join(content for _, _, content in draft.read(0, draft.end))
+
+
+def test_forgetting_a_part_touches_no_other_row(bench: Bench) -> None:
+    """Of a file that was written in many places, each of which is sealed by itself."""
+    draft, count = bench.new(), 2000
+    with bench.connection.transaction():
+        for at in range(count):
+            draft.write(at * 10, b"piece")
+    (before,) = bench.connection.one("SELECT total_changes()") or (0,)
+    with bench.connection.transaction():
+        draft.drop(0, 5)  # what was spooled, or in the own file
+        draft.drop(5000, 5005)
+        draft.drop(6001, 6003)  # within one
+        draft.drop(7003, 7012)  # the end of one and the beginning of another
+        draft.drop((count - 1) * 10, count * 10)
+    (after,) = bench.connection.one("SELECT total_changes()") or (0,)
+    assert after - before <= 5 * 4
+    assert draft.live_bytes == count * 5 - 5 - 5 - 2 - 4 - 5
+    draft.release_file()
+    again = bench.reload()
+    assert again.live_bytes == draft.live_bytes
+    assert again.read(5990, 7020) == draft.read(5990, 7020)
+    assert again.next_span(0) == (10, 15)
+    assert again.next_span(7000) == (7000, 7003)
+    assert again.end == (count - 2) * 10 + 5
+    again.release_file()
 
 
 def test_appending_touches_no_row(bench: Bench) -> None:

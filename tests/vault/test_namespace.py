@@ -23,13 +23,16 @@ from stowkenfs.vault.namespace import (
 UNSIGNED = st.one_of(st.integers(0, 300), st.integers(0, 2**63 - 1))
 SIGNED = st.one_of(st.integers(-300, 300), st.integers(-(2**63), 2**63 - 1))
 INODE_NOS = UNSIGNED.map(InodeNo)
-NAMES = st.binary(min_size=1, max_size=20)
+WORDS = st.one_of(st.integers(0, 300), st.integers(0, 2**32 - 1))
+TEXTS = st.binary(min_size=1, max_size=20)
+NAMES = TEXTS.map(lambda name: name.translate(None, b"./\0") or b"x")
 INODES = st.builds(
     Inode,
-    INODE_NOS, UNSIGNED, UNSIGNED, UNSIGNED, UNSIGNED, UNSIGNED, UNSIGNED,
-    SIGNED, SIGNED, SIGNED, INODE_NOS, st.one_of(st.none(), st.binary(max_size=30)),
+    INODE_NOS, st.integers(0, 0o177777), WORDS, WORDS, WORDS, UNSIGNED, UNSIGNED,
+    SIGNED, SIGNED, SIGNED, st.integers(0, 2**62).map(InodeNo),
+    st.one_of(st.none(), st.binary(max_size=30)),
 )  # fmt: skip
-XATTRS = st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=3).map(tuple)
+XATTRS = st.lists(st.tuples(TEXTS, st.binary(max_size=20)), max_size=3).map(tuple)
 
 
 @st.composite
@@ -39,7 +42,8 @@ def inode_changes(draw: st.DrawFn) -> InodeChange:
     extents, at = [], start or 0
     if start is not None:
         for gap, length in draw(st.lists(st.tuples(st.integers(0, 99), st.integers(1, 999)))):
-            extents.append(Extent(at + gap, length, draw(UNSIGNED), draw(st.integers(1, 1024))))
+            record = draw(st.integers(0, 2**61))
+            extents.append(Extent(at + gap, length, record, draw(st.integers(1, 1024))))
             at += gap + length
     return InodeChange(inode.ino, inode, draw(XATTRS), start, tuple(extents))
 

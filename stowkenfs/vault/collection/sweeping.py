@@ -1,6 +1,5 @@
 """Taking away what goes, some blocks at a time, each replaced in one transaction."""
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -8,14 +7,14 @@ from typing import NamedTuple
 
 import anyio
 import anyio.lowlevel
-import anyio.to_process
 import anyio.to_thread
 
-from stowkenfs.errors import Corrupt
+from stowkenfs.errors import Corrupt, WorkerDied
 from stowkenfs.ids import PackNo
 from stowkenfs.index.catalogue import BlockPlace, Catalogue
 from stowkenfs.index.connection import Connection
 from stowkenfs.store.block import BlockKind
+from stowkenfs.vault.aside import run_aside
 from stowkenfs.vault.collection.aside import Material, material_of, remade_aside
 from stowkenfs.vault.collection.report import KIND_NAMES, KindCount, nothing_of_each
 from stowkenfs.vault.collection.rewriting import (
@@ -32,8 +31,6 @@ from stowkenfs.vault.collection.shelf import Fate, Shelf
 from stowkenfs.vault.packs import PackWriter
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.unpacked import Unpacked
-
-log = logging.getLogger(__name__)
 
 STEP_BYTES = 1 << 20
 """Of blocks that are written together, and of those that go together a multiple."""
@@ -156,16 +153,13 @@ class BlockSweeper:
         return await anyio.to_thread.run_sync(rewriter.remade, parts, unpacked)
 
     async def _aside(self, material: Material) -> Remade | None:
-        try:
-            return await anyio.to_process.run_sync(remade_aside, material, cancellable=True)
-        except anyio.BrokenWorkerProcess:
-            log.warning("a worker process died; its block is written anew in this one")
-        return await anyio.to_thread.run_sync(remade_aside, material)
+        return await run_aside(remade_aside, material)
 
     async def _made_of(self, works: Sequence[_Work]) -> list[tuple[Remade | None, str | None]]:
         """For each what takes its place, and why it stays, None if it does not."""
         made: list[tuple[Remade | None, str | None]] = [(None, None)] * len(works)
         limiter = anyio.CapacityLimiter(max(self._workers, 1))
+        failed: list[WorkerDied] = []
 
         async def make(at: int) -> None:
             work = works[at]
@@ -177,12 +171,16 @@ class BlockSweeper:
                         remade = await work.make()
                     except Corrupt as error:
                         made[at] = None, str(error)
+                    except WorkerDied as error:  # raised below, not as a group
+                        failed.append(error)
                     else:
                         made[at] = remade, "" if remade is None else None
 
         async with anyio.create_task_group() as tasks:
             for at in range(len(works)):
                 tasks.start_soon(make, at)
+        if failed:
+            raise failed[0]
         return made
 
     def _parts(self, shelf: Shelf, block: int) -> list[Part]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import anyio.to_process
 import anyio.to_thread
 import numpy as np
 
@@ -26,6 +25,7 @@ from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.keys import Grain
 from stowkenfs.store.block import BlockKind
+from stowkenfs.vault.aside import run_aside
 from stowkenfs.vault.codebooks import CodebookIn
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.compaction.batch import BatchIn, BatchOut, CompactOptions
@@ -220,10 +220,7 @@ class Compactor:
 
     async def _encode_somewhere(self, batch: BatchIn) -> BatchOut:
         if self._parts.workers:
-            try:
-                return await anyio.to_process.run_sync(encode_aside, batch, cancellable=True)
-            except anyio.BrokenWorkerProcess:
-                log.warning("a worker process died; its batch is compacted in this one")
+            return await run_aside(encode_aside, batch)
         return await anyio.to_thread.run_sync(encode_dense_batch, batch)
 
     def _known_codebooks(self) -> list[CodebookIn]:

@@ -98,10 +98,13 @@ class Builder:
         self.places.fill()
         since = self.told.apply()
         self.told.add(changes)
+        record = self._lost_record()
+        if self.told.doubt_holes(record):
+            self._raise(BlockKind.RECORDS, record + 1)
         self._connection.execute(
             "DELETE FROM block WHERE kind = ? AND first < ?", (BlockKind.NAMESPACE, since)
         )
-        pruner = Pruner(self._connection, self.inodes, self.told)
+        pruner = Pruner(self._connection, self.inodes, self.told, self.report)
         self.report.names = pruner.drop_names()
         for inode in list(pruner.nameless()):
             if inode.nlink and not self.is_whole:
@@ -116,7 +119,7 @@ class Builder:
     @property
     def is_whole(self) -> bool:
         """Whether all of the tree could be read, as far as anybody can tell."""
-        return not (self.report.damages or self.report.problems)
+        return self.report.is_whole
 
     def _scan(self, pack: PackNo, length_bytes: int, done_bytes: int) -> None:
         waiting: list[Whole] = []
@@ -222,6 +225,11 @@ class Builder:
             is_dense = any(layout == Layout.DENSE or kind in _DENSE_KINDS for kind, layout in there)
             tier = Tier.DENSE if is_dense else Tier.HOT
             self._connection.execute("INSERT INTO pack VALUES (?, ?, ?)", (pack, length, tier))
+
+    def _lost_record(self) -> int:
+        """A number that no record has or gets."""
+        record = self.places.next_numbers.get(BlockKind.RECORDS, 0)
+        return max(record, self.told.last_record + 1)
 
     def keep_numbers(self, next_ino: int) -> None:
         """Let nothing be numbered as anything that was ever there."""

@@ -1,13 +1,11 @@
 """What an index in use and the packs tell differently."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
-
-import numpy as np
 
 from stowkenfs.errors import Corrupt
 from stowkenfs.index.catalogue import BLOCK_COLUMNS, BlockPlace
@@ -21,6 +19,9 @@ from stowkenfs.vault.reindex.places import Claims
 from stowkenfs.vault.reindex.report import ReindexReport
 
 ROWS_AT_ONCE = 500
+
+MISSING_MAX = 10_000
+"""Records of an extent that are looked for one by one."""
 
 Key = Any
 Item = tuple[Key, Any]
@@ -187,8 +188,8 @@ class Comparison:
         def watched() -> Iterator[Item]:
             for key, told in index.inodes():
                 for extent in told[2]:
-                    numbers = np.arange(extent.record, extent.record + extent.count, dtype=np.int64)
-                    self._note_missing(key, numbers[~held.holds(numbers)].tolist())
+                    missing = held.missing(extent.record, extent.record + extent.count)
+                    self._note_missing(key, islice(missing, MISSING_MAX))
                 if told[0].nlink:  # a removed file that is in use
                     yield key, told
 
@@ -199,7 +200,7 @@ class Comparison:
             self._report.add(self._report.differences, f"inode {ino}: {_how(here, there)}")
         self._tell_damage("inodes")
 
-    def _note_missing(self, ino: int, records: list[int]) -> None:
+    def _note_missing(self, ino: int, records: Iterable[int]) -> None:
         """Records that a file refers to and no row of the index holds: maybe packs do."""
         for record in records:
             place = Claims(self._rebuilt, "block").locate(BlockKind.RECORDS, record)

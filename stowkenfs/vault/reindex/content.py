@@ -3,8 +3,6 @@
 import stat
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from stowkenfs.errors import Corrupt
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.connection import Connection
@@ -18,6 +16,9 @@ from stowkenfs.vault.reindex.reach import Reach
 from stowkenfs.vault.reindex.report import ReindexReport
 
 ROWS_AT_ONCE = 500
+
+RECORDS_SURELY = 1 << 20
+"""Of an extent that may be taken at its word: so many numbers take next to nothing."""
 
 File = tuple[InodeNo, int, bool | None]
 """Inode, size in bytes, and whether it is a conversation without an id; None if unknown."""
@@ -56,7 +57,22 @@ class Contents:
         wanted = reach.wanted[BlockKind.RECORDS]
         for extents in self._all_extents():
             for _, extent in extents:
-                wanted.add_range(extent.record, extent.record + extent.count)
+                for first, end in self._there(extent):
+                    wanted.add_range(first, end)
+
+    def _there(self, extent: Extent) -> Iterator[tuple[int, int]]:
+        """The records of an extent; of one that claims very many, those that some block has."""
+        first, end = extent.record, extent.record + extent.count
+        if extent.count <= RECORDS_SURELY:
+            yield first, end
+            return
+        rows = self._connection.all(
+            "SELECT first, first + count FROM block WHERE kind = ? AND first < ?"
+            " AND first + count > ?",
+            (BlockKind.RECORDS, end, first),
+        )
+        for low, high in rows:
+            yield max(first, low), min(end, high)
 
     def name_damaged(self, reach: Reach) -> None:
         """Put files into the report of which something is missing."""
@@ -64,8 +80,8 @@ class Contents:
         last = None
         for extents in self._all_extents():
             for ino, extent in extents:
-                numbers = np.arange(extent.record, extent.record + extent.count, dtype=np.int64)
-                if present.holds(numbers).all() and not bad.holds(numbers).any():
+                first, end = extent.record, extent.record + extent.count
+                if present.all_between(first, end) and not bad.any_between(first, end):
                     continue
                 if ino != last:
                     path = self._inodes.path_of(ino) or b"inode %d" % ino

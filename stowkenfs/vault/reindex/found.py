@@ -4,6 +4,7 @@ Its rows are in the order in which blocks lie. ``ranges`` are those of a dense o
 as its payload has them; NULL until its base is known, and of plain blocks.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from stowkenfs.ids import PackNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.store.block import HEADER_BYTES, BlockKind, base_of
+from stowkenfs.store.local import private
 from stowkenfs.vault.reindex.scan import Whole
 
 ROWS_AT_ONCE = 200
@@ -42,6 +44,8 @@ class FoundBlocks:
 
     def __init__(self, connection: Connection, path: Path | None) -> None:
         self._connection = connection
+        if path is not None:  # before SQLite makes it, which would let others read it
+            os.close(private(path, os.O_RDWR | os.O_CREAT))
         connection.execute("ATTACH DATABASE ? AS scan", (str(path) if path else ":memory:",))
         connection.execute("PRAGMA scan.journal_mode = OFF")
         connection.execute("PRAGMA scan.synchronous = OFF")

@@ -20,6 +20,7 @@ from stowkenfs.index.key_merge import (
 from stowkenfs.index.keys import Grain, KeyItems, Keys, Values, decode_keys, prefix_bits
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import Block, BlockKind, encode_block
+from stowkenfs.store.local import private
 from stowkenfs.vault.dedup import TABLES
 from stowkenfs.vault.packs import PACK_BYTES_MAX, Tier
 
@@ -69,7 +70,7 @@ class KeyShelf:
 
     def _spill(self) -> None:
         piece = []
-        with self.path.open("ab") as file:
+        with open(self.path, "ab", opener=private) as file:
             for block in self._cut():
                 piece.append((file.tell(), len(block.payload), block.count))
                 file.write(block.payload)

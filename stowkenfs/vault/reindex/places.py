@@ -8,7 +8,14 @@ from stowkenfs.index.catalogue import BLOCK_COLUMNS, BlockPlace
 from stowkenfs.index.connection import Connection
 from stowkenfs.minimal_zstd import Base
 from stowkenfs.store.api import PackStore
-from stowkenfs.store.block import Block, BlockCodec, BlockKind, Layout, decode_block
+from stowkenfs.store.block import (
+    Block,
+    BlockCodec,
+    BlockKind,
+    Layout,
+    base_of,
+    decode_block,
+)
 from stowkenfs.vault.caches import SizedCache
 from stowkenfs.vault.reindex.found import FoundBlock, FoundBlocks
 from stowkenfs.vault.reindex.report import ReindexReport
@@ -138,8 +145,11 @@ class Places:
     def note(self, block: Whole) -> None:
         """A block that was found, in the order in which they lie."""
         head, ranges = block.head, None
-        if head.first + head.count > NUMBERS_MAX:
+        if max(head.first + head.count, base_of(block.content) or 0) > NUMBERS_MAX:
             raise BlockCorrupt(block.pack, block.offset_bytes, "numbers that cannot be")
+        # Each takes a byte at least; what has rows is looked at in memory in proportion to them.
+        if head.kind in NUMBERED and head.count > head.raw_bytes:
+            raise BlockCorrupt(block.pack, block.offset_bytes, f"{head.count} things in it")
         if head.layout != Layout.PLAIN and head.codec != BlockCodec.ZSTD_BASE:
             ranges = _ranges(decode_block(block.content, block.pack, block.offset_bytes))
         self._found.add(block, None if ranges is None else encode_ranges(ranges))

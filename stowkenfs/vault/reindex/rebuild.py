@@ -16,15 +16,18 @@ from stowkenfs.index.connection import CHECKPOINT_BYTES, Connection
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind
 from stowkenfs.store.local import LocalStore, sync_directory
+from stowkenfs.vault.closed import LOG_MARK, forget_closed
 from stowkenfs.vault.draft_files import parse_draft_name
 from stowkenfs.vault.lock import VaultLock
 from stowkenfs.vault.opened import OPENED, times_opened
+from stowkenfs.vault.own_files import check_files
 from stowkenfs.vault.registry import ACTIVE_DICTIONARY
 from stowkenfs.vault.reindex.build import Builder
+from stowkenfs.vault.reindex.holes import cut_ends
 from stowkenfs.vault.reindex.old import OldIndex, read_old_index
-from stowkenfs.vault.reindex.recovered import LostAndFound, draft_names
+from stowkenfs.vault.reindex.recovered import LostAndFound, Taken, draft_names
 from stowkenfs.vault.reindex.report import Progress, ReindexReport
-from stowkenfs.vault.superblock import require_superblock
+from stowkenfs.vault.reindex.superblock import is_superblock_damaged, make_superblock_again
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +52,20 @@ def rebuild_closed(
     is kept as ``index.db.damaged``. ``progress(done, total)`` is told bytes; what it raises
     ends the rebuilding, and everything is as before.
 
-    Raises NotAVault, UnknownFormat, SuperblockCorrupt, VaultLocked, and OSError.
+    A superblock that is damaged, or not there beside packs, is made anew, too. An index that is
+    known to be what it was when the vault was closed stays where packs lost some of what it
+    knows of the tree; ``reindex`` of the vault in use tells them.
+
+    Raises NotAVault, UnknownFormat, VaultLocked, and OSError.
     """
     directory = directory.absolute()
-    require_superblock(directory)
+    check_files(directory)
+    is_damaged = is_superblock_damaged(directory)
     lock = VaultLock(directory)
     try:
+        if is_damaged:
+            log.warning("the superblock of %s is damaged, and made anew", directory)
+            make_superblock_again(directory)
         return replace_index(directory, progress)
     finally:
         lock.release()
@@ -81,7 +92,10 @@ def replace_index(directory: Path, progress: Progress) -> ReindexReport:
     try:
         old = read_old_index(directory)
         report = _make(directory, store, old, _logged(progress))
-        _put_in_place(directory)
+        if old is not None and old.is_whole and not (report.is_whole and _has_all(store, old)):
+            log.warning("the index of %s stays: it is whole, and packs are not", directory)
+        else:
+            _put_in_place(directory)
     finally:
         store.close()
         remove_leftovers(directory)
@@ -141,9 +155,15 @@ def _make(
             found.make_root()
             for inode in builder.lost:
                 found.put(inode, b"inode %d" % inode.ino)
-            _take_drafts(directory, connection, builder, found, old)
+            cut_ends(connection, _take_drafts(directory, connection, builder, found, old))
             builder.keep_numbers(found.next_ino)
     return report
+
+
+def _has_all(store: PackStore, old: OldIndex) -> bool:
+    """Whether packs are as long as they were."""
+    there = dict(store.packs())
+    return all(there.get(pack, -1) >= length for pack, length in old.packs.items())
 
 
 def _keep_active(connection: Connection, old: OldIndex) -> None:
@@ -161,13 +181,14 @@ def _take_drafts(
     builder: Builder,
     found: LostAndFound,
     old: OldIndex | None,
-) -> None:
+) -> Taken:
+    """Put drafts where they belong, or under ``/lost+found``; what went there."""
     drafts = directory / "drafts"
     if not drafts.is_dir():
-        return
+        return Taken()
     if old is not None and _keep_drafts(connection, builder, old):
-        return  # what no row names was left over
-    found.take_drafts(drafts, draft_names(connection))
+        return Taken()  # what no row names was left over
+    return found.take_drafts(drafts, draft_names(connection))
 
 
 def _keep_drafts(connection: Connection, builder: Builder, old: OldIndex) -> bool:
@@ -240,7 +261,9 @@ def finish_interrupted(directory: Path) -> None:
     if _wal(index).exists():
         with suppress(FileNotFoundError):
             _wal(index).rename(_wal(damaged))
-    (directory / "index.db-shm").unlink(missing_ok=True)
+    for name in ("index.db-shm", LOG_MARK):
+        (directory / name).unlink(missing_ok=True)
+    forget_closed(directory)
     sync_directory(directory)
     ready.rename(index)
     sync_directory(directory)

@@ -7,7 +7,7 @@ one of the two names stays until an opening finds the rows.
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stowkenfs.ids import ROOT_INODE, InodeNo
@@ -21,6 +21,24 @@ from stowkenfs.vault.reindex.report import ReindexReport
 
 FOLDER = b"lost+found"
 NAME_BYTES_MAX = 200
+
+
+@dataclass(slots=True)
+class Taken:
+    """Files of drafts whose places are not known. ``inodes``: whose own they were.
+
+    ``spool_bytes``: length of the longest of those that were of any.
+    """
+
+    inodes: set[InodeNo] = field(default_factory=set)
+    spool_bytes: int = 0
+
+    def add(self, name: str, length: int) -> None:
+        named = parse_draft_name(name)
+        if named is not None:
+            self.inodes.add(named[0])
+        else:
+            self.spool_bytes = max(self.spool_bytes, length)
 
 
 class LostAndFound:
@@ -98,18 +116,23 @@ class LostAndFound:
 
     # Drafts
 
-    def take_drafts(self, drafts: Path, known: Iterable[str]) -> None:
-        """Make files of all in ``drafts`` that ``known`` does not name."""
+    def take_drafts(self, drafts: Path, known: Iterable[str]) -> "Taken":
+        """Make files of all in ``drafts`` that ``known`` does not name; what these were of."""
+        found = Taken()
         kept = set(known)
         taken = {path.stat().st_ino for path in drafts.iterdir() if path.name in kept}
         for path in sorted(drafts.iterdir()):
             status = path.stat()
+            if not status.st_size or not path.is_file() or path.name in kept:
+                continue
+            found.add(path.name, status.st_size)
             # What an interrupted rebuild made already has two names.
-            if status.st_ino in taken or not status.st_size or not path.is_file():
+            if status.st_ino in taken:
                 continue
             taken.add(status.st_ino)
             self._take(drafts, path, status)
         sync_directory(drafts)
+        return found
 
     def _take(self, drafts: Path, path: Path, status: os.stat_result) -> None:
         ino = self._new()

@@ -59,6 +59,11 @@ class ReindexReport:
     omitted: int = 0
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the packs could be read, as far as anybody can tell."""
+        return not (self.damages or self.problems)
+
+    @property
     def clean(self) -> bool:
         """Whether nothing is missing; an interrupted commit is no damage."""
         return not (self.damages or self.problems or self.files)

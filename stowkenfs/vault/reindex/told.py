@@ -20,6 +20,7 @@ from stowkenfs.index.rows import Inode
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.namespace import Checkpoint, decode_changes
 from stowkenfs.vault.reindex.found import FoundBlock, FoundBlocks
+from stowkenfs.vault.reindex.holes import Holes
 from stowkenfs.vault.reindex.report import ReindexReport
 
 Load = Callable[[FoundBlock], bytes]
@@ -50,6 +51,7 @@ class Told:
         self._frozen: FrozenTree = inodes.frozen
         self._load = load
         self._report = report
+        self._holes = Holes(connection)
         self.next_ino = 1
         self.last_record = -1
 
@@ -59,8 +61,18 @@ class Told:
         groups = set(checkpoint.groups)
         missing = set(groups)
         waiting: list[tuple[FoundBlock, bytes]] = []
+        following = checkpoint.since
         for block in self._found.statements():
             missing.discard(block.first)
+            if block.first > following:
+                self._note_gap(waiting)
+                self._report.add(
+                    self._report.problems,
+                    f"statements of the tree {following} to {block.first - 1} are in no pack",
+                )
+            if block.first >= checkpoint.since:
+                is_group = block.kind != BlockKind.NAMESPACE
+                following = max(following, block.first + (1 if is_group else block.count))
             try:
                 payload = self._load(block)
                 if block.first < checkpoint.since and block.first not in groups:
@@ -68,6 +80,7 @@ class Told:
                     continue
                 waiting.append((block, payload))
             except Corrupt as error:
+                self._note_gap(waiting)
                 self._report.add(self._report.problems, str(error))
             if len(waiting) >= STATEMENTS_AT_ONCE:
                 self._tell(waiting)
@@ -107,12 +120,22 @@ class Told:
                     return said
         return Checkpoint(0, ())
 
+    def _note_gap(self, waiting: list[tuple[FoundBlock, bytes]]) -> None:
+        """Something was told behind ``waiting``, and is lost."""
+        self._tell(waiting)
+        self._holes.note_gap()
+
+    def doubt_holes(self, record: int) -> bool:
+        """Let holes that may be none refer to ``record``; whether there are any."""
+        return self._holes.doubt(record)
+
     def _tell(self, waiting: list[tuple[FoundBlock, bytes]]) -> None:
         with self._connection.transaction():
             for block, payload in waiting:
                 try:
                     self._tell_block(block, payload)
                 except (Corrupt, OverflowError) as error:
+                    self._holes.note_gap()
                     self._report.add(
                         self._report.problems,
                         f"byte {block.offset_bytes} of pack {block.pack}: {error}",
@@ -161,9 +184,15 @@ class Told:
             return
         if change.inode is not None:
             self._put_inode(change.inode, change.xattrs)
+        self._holes.note(ino, is_all=change.extents_from == 0)
         if change.extents_from is not None:
             self._connection.execute(
                 "DELETE FROM extent WHERE ino = ? AND start >= ?", (ino, change.extents_from)
+            )
+            # Writers tell anew what reaches beyond; whoever else wrote this, no two may overlap.
+            self._connection.execute(
+                "UPDATE extent SET length = ?2 - start WHERE ino = ?1 AND start + length > ?2",
+                (ino, change.extents_from),
             )
             rows = [(ino, e.start, e.length, e.record, e.count) for e in change.extents]
             self._connection.execute_many(

@@ -79,10 +79,7 @@ async def _find(parts: TrainingParts, taken: Samples, stored_bytes: int) -> Dict
     choices = await parts.registry.choices()
     args = (taken, parts.level, stored_bytes)
     if parts.workers:
-        try:
-            return await call_in_worker(find_dictionary, *args, choices=choices)
-        except anyio.BrokenWorkerProcess:
-            pass  # in this process, then
+        return await call_in_worker(find_dictionary, *args, choices=choices)
     here = None if choices is None else choices.here
     return await anyio.to_thread.run_sync(find_dictionary, *args, here)
 

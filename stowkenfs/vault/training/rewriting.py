@@ -221,10 +221,7 @@ class SubstringCompactor:
     async def _encode(self, blocks: Sequence[BlockIn], choices: Choices) -> list[BlockOut | None]:
         level = self._parts.level
         if self._parts.workers:
-            try:
-                return await call_in_worker(recode_blocks, blocks, level, choices=choices)
-            except anyio.BrokenWorkerProcess:
-                log.warning("a worker process died; its blocks are encoded in this one")
+            return await call_in_worker(recode_blocks, blocks, level, choices=choices)
         return await anyio.to_thread.run_sync(recode_blocks, blocks, level, choices.here)
 
     # Writing

@@ -170,9 +170,6 @@ async def _find(parts: TrainingParts, taken: Samples, occurrences_min: int) -> F
     first = parts.catalogue.next_number(BlockKind.SUBSTRINGS)
     args = (taken, occurrences_min, first, parts.level)
     if parts.workers:
-        try:
-            return await call_in_worker(find_substrings, *args, choices=choices)
-        except anyio.BrokenWorkerProcess:
-            pass  # in this process, then
+        return await call_in_worker(find_substrings, *args, choices=choices)
     here = None if choices is None else choices.here
     return await anyio.to_thread.run_sync(find_substrings, *args, here)

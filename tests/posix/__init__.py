@@ -1,0 +1,1 @@
+"""The rules of POSIX, through a real mount: what the well-known suites ask, in our own words."""
