@@ -115,6 +115,7 @@ async def _serve(
 
 
 def _mount(operations: StowkenOperations, where: str, options: MountOptions) -> None:
+    logging.getLogger("pyfuse3").addFilter(_is_news)
     words = {*pyfuse3.default_options, *ALWAYS, *options.fuse}
     try:
         pyfuse3.init(operations, where, words)
@@ -152,6 +153,11 @@ def raise_read_ahead(where: str) -> None:
     knob = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
     with suppress(OSError):
         Path(knob).write_text(str(READ_AHEAD_KIB))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether pyfuse3 tells more than that a program did not wait for its answer."""
+    return "failed with No such file or directory" not in record.getMessage()
 
 
 def _heeded() -> list[signal.Signals]:

@@ -21,7 +21,7 @@ from tests.second_reader import stored_blocks
 
 EXAMPLES = int(os.environ.get("STOWKENFS_DAMAGE_EXAMPLES", "0"))
 SEED = int(os.environ.get("STOWKENFS_DAMAGE_SEED", "1"))
-FEW = 12
+FEW = 6
 """Cells of a part in CI."""
 
 Say = Callable[[str], None]

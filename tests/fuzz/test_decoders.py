@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 
-INPUTS = int(os.environ.get("STOWKENFS_FUZZ", "150"))
+INPUTS = int(os.environ.get("STOWKENFS_FUZZ", "80"))
 SLOW_INPUTS = max(INPUTS // 50, 1)
 ENTROPY_BYTES = 42
 QUICK = [target for target in TARGETS.values() if not target.slow]

@@ -18,7 +18,7 @@ from tests.mount.mounted import Mount, children, detach, environment
 from tests.mount.promising import GONE, Promising
 from tests.mount.test_jobs_killed import Request, drift, write_files
 
-ROUNDS = int(os.environ.get("STOWKENFS_CRASH_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("STOWKENFS_CRASH_ROUNDS", "1"))
 WRITERS = int(os.environ.get("STOWKENFS_WRITERS", "3"))
 WHILE = ("sealing", "compact", "gc", "reindex", "umount", "start")
 OPTIONS = "seal_after=0.1,workers=1"

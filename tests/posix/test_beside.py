@@ -16,7 +16,7 @@ from tests.calls import rename
 from tests.mount.conftest import MakeMount
 from tests.mount.mounted import Mount
 
-CALLS = int(os.environ.get("STOWKENFS_POSIX_CALLS", "1500"))
+CALLS = int(os.environ.get("STOWKENFS_POSIX_CALLS", "800"))
 SEEDS = range(1, 1 + int(os.environ.get("STOWKENFS_SEEDS", "1")))
 COMPARED_EVERY = 500
 HELD_MAX = 12

@@ -19,7 +19,7 @@ from tests.mount.conftest import SOON
 from tests.mount.disks import small_disk
 from tests.mount.mounted import Mount, run, skip_without_fuse
 
-ENTRIES = int(os.environ.get("STOWKENFS_POSIX_ENTRIES", "2000"))
+ENTRIES = int(os.environ.get("STOWKENFS_POSIX_ENTRIES", "1000"))
 SMALL = ENTRIES < 10_000
 LINKS = 1000 if SMALL else 10_000
 THREADS = 32

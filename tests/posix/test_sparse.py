@@ -13,7 +13,7 @@ from tests.mount.mounted import Mount, run
 from tests.posix.jobs import LINES, all_jobs
 
 HUGE_BYTES = 999_999_999_999_999
-PIECES = int(os.environ.get("STOWKENFS_POSIX_ENTRIES", "2000"))
+PIECES = int(os.environ.get("STOWKENFS_POSIX_ENTRIES", "1000"))
 """Of a file that is written here and there."""
 
 PEAK_KIB = 512 << 10
