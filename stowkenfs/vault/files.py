@@ -23,7 +23,7 @@ from stowkenfs.vault.drafts import Draft, load_draft, new_draft
 from stowkenfs.vault.live import LiveFile
 from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
-from stowkenfs.vault.reading import Contents
+from stowkenfs.vault.reading import HOLES_FROM_BYTES, Contents
 from stowkenfs.vault.spools import Spools
 
 FILE_BYTES_MAX = (1 << 63) - 1
@@ -342,9 +342,12 @@ class FileTable:
         return draft.live_bytes if draft is not None else 0
 
     def held_bytes(self, inode: Inode) -> int:
-        """How much of a file is no hole."""
+        """How much of a file is no hole; all of a short one, which is not looked at."""
+        if inode.size < HOLES_FROM_BYTES:
+            return inode.size
         live = self._live.get(inode.ino)
-        return self._contents.held_bytes(inode, live.draft if live is not None else None)
+        draft = live.draft if live is not None else self._load_draft(inode.ino)
+        return self._contents.held_bytes(inode, draft)
 
     # Starting and tidying
 

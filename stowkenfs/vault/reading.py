@@ -80,8 +80,6 @@ class Contents:
 
     def held_bytes(self, inode: Inode, draft: Draft | None) -> int:
         """How much of a file is no hole; about, of one that is in very many pieces."""
-        if inode.size < HOLES_FROM_BYTES:
-            return inode.size
         held, at = self._catalogue.held_bytes(inode.ino, inode.size), 0
         if draft is not None:
             held += draft.live_bytes

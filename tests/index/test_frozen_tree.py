@@ -465,7 +465,7 @@ class FreezingTree(RuleBasedStateMachine):
         assert names + self.index.hot("dentry") == len(self.names)
 
 
-FreezingTree.TestCase.settings = settings(deadline=None, max_examples=120, stateful_step_count=30)
+FreezingTree.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
 TestFreezingTree = FreezingTree.TestCase
 
 

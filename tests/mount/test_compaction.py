@@ -15,7 +15,7 @@ import pytest
 from tests.mount.conftest import MakeMount
 from tests.mount.mounted import Mount
 
-KILL_ROUNDS = int(os.environ.get("STOWKENFS_KILL_ROUNDS", "4"))
+KILL_ROUNDS = int(os.environ.get("STOWKENFS_KILL_ROUNDS", "2"))
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("n", "r", "st", "")]
 
 

@@ -14,7 +14,7 @@ from tests.documents.corpora import CORPORA, unpacked
 from tests.mount.conftest import MakeMount
 from tests.mount.mounted import cli_command, environment, has_cli, listed, run
 
-SMALL = ("inspect-logs", "tau-airline-split", "gpteacher")
+SMALL = ("inspect-logs", "tau-airline-split")
 ALL = sorted(path.name.removesuffix(".tar.zst") for path in CORPORA.glob("*.tar.zst"))
 NAMES = ALL if os.environ.get("STOWKENFS_CORPORA") == "all" else SMALL
 PEAK_KIB_MAX = 512 << 10

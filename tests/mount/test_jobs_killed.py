@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.mount.conftest import MakeMount
 from tests.mount.mounted import Mount, cli_command, environment
 
-KILL_ROUNDS = int(os.environ.get("STOWKENFS_KILL_ROUNDS", "4"))
+KILL_ROUNDS = int(os.environ.get("STOWKENFS_KILL_ROUNDS", "2"))
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("n", "r", "st", "")]
 SECONDS_MAX = 1.5
 """As long as the longest job takes."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.power.recording import skip_without_compiler
 
-CUTS = int(os.environ.get("STOWKENFS_POWER_CUTS", "12"))
+CUTS = int(os.environ.get("STOWKENFS_POWER_CUTS", "5"))
 """Power cuts in each workload. Thousands take a while: some 100 ms each."""
 
 

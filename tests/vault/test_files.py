@@ -415,6 +415,22 @@ def test_a_truncated_draft_leaves_nothing(tmp_path: Path) -> None:
     in_vault(tmp_path, main)
 
 
+def test_what_is_no_hole_is_told_of_a_file_that_nobody_uses(tmp_path: Path) -> None:
+    """Programs take a file of no blocks for one hole, and do not read it (tar -S)."""
+
+    async def main(vault: Vault) -> None:
+        content = LINE * ((3 << 20) // len(LINE))
+        ino = create(vault, b"a", content)
+        for _ in range(2):
+            held = vault.files.held_bytes(vault.tree.inode(ino))
+            assert held == vault.tree.inode(ino).size == len(content)
+            await vault.files.settle_all()  # and lets go of it
+        await seal(vault)
+        assert vault.files.held_bytes(vault.tree.inode(ino)) == held
+
+    in_vault(tmp_path, main)
+
+
 @pytest.mark.parametrize("sealed", [True, False])
 def test_a_sparse_file_costs_what_its_data_costs(tmp_path: Path, sealed: bool) -> None:
     async def main(vault: Vault) -> None:
