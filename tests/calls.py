@@ -11,7 +11,7 @@ import pytest
 NOW, OMIT = (1 << 30) - 1, (1 << 30) - 2
 """Nanoseconds that mean something else (utimensat(2))."""
 
-_AT_FDCWD = -100
+_AT_FDCWD, _AT_SYMLINK_FOLLOW = -100, 0x400
 _DIRENT_NAME_AT = 19
 """Where the name is in a struct dirent: behind number, position, length and type."""
 
@@ -51,6 +51,13 @@ def rename(old: Path, new: Path, flags: int) -> None:
     """renameat2(2). Raises OSError."""
     if _LIBC.renameat2(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), flags):
         raise OSError(ctypes.get_errno(), "renameat2", str(old))
+
+
+def name_open_file(fd: int, path: Path) -> None:
+    """A name for an open file, as linkat(2) shows it. Raises OSError."""
+    source = b"/proc/self/fd/%d" % fd
+    if _LIBC.linkat(_AT_FDCWD, source, _AT_FDCWD, os.fsencode(path), _AT_SYMLINK_FOLLOW):
+        raise OSError(ctypes.get_errno(), "linkat", str(path))
 
 
 class OpenDirectory:

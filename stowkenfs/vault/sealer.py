@@ -37,8 +37,10 @@ log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 1 << 20
 BATCH_BYTES = 2 << 20
-BATCH_RANGES = 512
 """Content handed to the encoder at a time."""
+
+BATCH_RANGES = 512
+"""How many files, or parts of them, that is at most."""
 
 GROUP_FILES = 128
 GROUP_BYTES = 2 << 20

@@ -1,6 +1,5 @@
 """Renaming with flags, and files whose names go while they are open."""
 
-import ctypes
 import errno
 import itertools
 import multiprocessing
@@ -10,26 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.calls import descriptor, fails_with
+from tests.calls import descriptor, fails_with, name_open_file, rename
 from tests.mount.mounted import Mount, listed
 from tests.posix.jobs import LINES, NOISE, all_jobs
 
 NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
-AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def rename(old: Path, new: Path, flags: int) -> None:
-    """renameat2(2). Raises OSError."""
-    if LIBC.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags):
-        raise OSError(ctypes.get_errno(), "renameat2", str(old))
-
-
-def name_open_file(fd: int, path: Path) -> None:
-    """A name for an open file, as linkat(2) shows it. Raises OSError."""
-    source = b"/proc/self/fd/%d" % fd
-    if LIBC.linkat(AT_FDCWD, source, AT_FDCWD, os.fsencode(path), AT_SYMLINK_FOLLOW):
-        raise OSError(ctypes.get_errno(), "linkat", str(path))
 
 
 # Flags
