@@ -65,7 +65,7 @@ def command(vault: Path, mountpoint: Path, foreground: bool, options: tuple[str,
 
 def _say_if_it_takes_long(vault: Path) -> None:
     """The daemon's own lines come when it is ready."""
-    from stowkenfs.vault.reindex.rebuild import needs_rebuilding
+    from stowkenfs.vault.reindex.placing import needs_rebuilding
 
     if (vault / "superblock").exists() and needs_rebuilding(vault):
         click.echo(f"the index of {vault} is not there: it is rebuilt from the packs", err=True)

@@ -38,7 +38,7 @@ def command(target: Path, as_json: bool) -> int:
 
 
 async def _rebuild(directory: Path, progress: Callable[[int, int], None]) -> Any:
-    from stowkenfs.vault.reindex import rebuild_index
+    from stowkenfs.vault.reindex.background import rebuild_index
 
     # It is logged that an index is rebuilt, for mounts that do it by themselves; here it is asked.
     logging.getLogger(rebuild_index.__module__.rpartition(".")[0]).setLevel(logging.ERROR)

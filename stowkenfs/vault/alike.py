@@ -1,7 +1,12 @@
 """A vault that finds what is nearly the same in it."""
 
-from stowkenfs.vault.near_clusters import NearCluster, Progress, Search
+from typing import TYPE_CHECKING
+
+from stowkenfs.vault.progress import Progress, untold
 from stowkenfs.vault.trained import Trained
+
+if TYPE_CHECKING:
+    from stowkenfs.vault.near_clusters import NearCluster
 
 
 class Alike(Trained):
@@ -12,8 +17,8 @@ class Alike(Trained):
         threshold: float = 0.85,
         min_refs: int = 1,
         limit: int = 100,
-        progress: Progress = lambda _done, _total: None,
-    ) -> list[NearCluster]:
+        progress: Progress = untold,
+    ) -> "list[NearCluster]":
         """Clusters of segments whose sets of tokens are alike, the largest first.
 
         All texts of at least 16 tokens that files refer to are compared, however they are
@@ -21,6 +26,8 @@ class Alike(Trained):
         ``limit``: how many clusters are told. ``progress(done, total)`` is told bytes of
         blocks. Raises ValueError for a ``threshold`` that is not above 0 and up to 1.
         """
+        from stowkenfs.vault.near_clusters import Search
+
         search = Search(
             self._connection,
             self._frozen,

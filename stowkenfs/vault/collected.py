@@ -1,20 +1,21 @@
 """A vault that gives back the room of what was deleted."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from stowkenfs.index.space import giving_room
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.alike import Alike
-from stowkenfs.vault.collection.collector import Collector, Parts
-from stowkenfs.vault.collection.report import KIND_NAMES, PROBLEMS_MAX, GcReport, KindCount
-from stowkenfs.vault.collection.rewriting import Levels
-from stowkenfs.vault.compaction.batch import CompactOptions
-from stowkenfs.vault.compaction.steps import Progress
 from stowkenfs.vault.packs import PackWriter, Tier
+from stowkenfs.vault.progress import Progress, untold
 from stowkenfs.vault.reader import Reader
-from stowkenfs.vault.training.collecting import RegistryCollection, collect_registry
+
+if TYPE_CHECKING:
+    from stowkenfs.vault.collection.collector import Parts
+    from stowkenfs.vault.collection.report import GcReport
+    from stowkenfs.vault.training.collecting import RegistryCollection
 
 REGISTRY_KINDS = (BlockKind.SUBSTRINGS, BlockKind.DICTIONARIES)
 
@@ -25,8 +26,8 @@ class Collected(Alike):
     async def gc(
         self,
         dry_run: bool = False,
-        progress: Progress = lambda _done, _total: None,
-    ) -> GcReport:
+        progress: Progress = untold,
+    ) -> "GcReport":
         """Let go of what no file refers to, and give its room back to the disk; see GcReport.
 
         Then of substrings and dictionaries that no frame refers to. Files that were removed
@@ -39,7 +40,9 @@ class Collected(Alike):
             with giving_room():
                 return await self._gc(dry_run, progress)
 
-    async def _gc(self, dry_run: bool, progress: Progress) -> GcReport:
+    async def _gc(self, dry_run: bool, progress: Progress) -> "GcReport":
+        from stowkenfs.vault.collection.collector import Collector
+
         reader = self._passing_reader()
         writer = PackWriter(self._catalogue, self._store, Tier.DENSE)
         collector = Collector(self._collection_parts(reader, writer), progress)
@@ -68,7 +71,11 @@ class Collected(Alike):
             stored_bytes_after=collector.stored_bytes(),
         )
 
-    def _collection_parts(self, reader: Reader, writer: PackWriter) -> Parts:
+    def _collection_parts(self, reader: Reader, writer: PackWriter) -> "Parts":
+        from stowkenfs.vault.collection.collector import Parts
+        from stowkenfs.vault.collection.rewriting import Levels
+        from stowkenfs.vault.compaction.batch import CompactOptions
+
         return Parts(
             connection=self._connection,
             catalogue=self._catalogue,
@@ -85,19 +92,21 @@ class Collected(Alike):
             workers=self.config.workers,
         )
 
-    async def _registry_collection(self, dry_run: bool) -> RegistryCollection | None:
+    async def _registry_collection(self, dry_run: bool) -> "RegistryCollection | None":
+        from stowkenfs.vault.training.collecting import collect_registry
+
         await self._registry.load()
         if not any(self._registry.entries(kind) for kind in REGISTRY_KINDS):
             return None
-        return await collect_registry(
-            self._parts(), REGISTRY_KINDS, lambda _done, _total: None, dry_run=dry_run
-        )
+        return await collect_registry(self._parts(), REGISTRY_KINDS, untold, dry_run=dry_run)
 
 
-def _with_registry(report: GcReport, found: RegistryCollection | None) -> GcReport:
+def _with_registry(report: "GcReport", found: "RegistryCollection | None") -> "GcReport":
     """A report with what was found of the registry."""
     if found is None:
         return report
+    from stowkenfs.vault.collection.report import KIND_NAMES, PROBLEMS_MAX, KindCount
+
     candidates, freed = dict(report.candidates), dict(report.freed)
     for kind in REGISTRY_KINDS:
         name = KIND_NAMES[kind]

@@ -1,6 +1,7 @@
 """A vault that looks after itself: background work, compaction, reports."""
 
 import logging
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -8,24 +9,23 @@ import anyio.lowlevel
 from stowkenfs.errors import Corrupt
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.connection import CHECKPOINT_BYTES
-from stowkenfs.index.frozen_collect import Freezer
 from stowkenfs.index.keys import Grain
 from stowkenfs.store.block import BlockKind
-from stowkenfs.vault.compaction.batch import CompactOptions
-from stowkenfs.vault.compaction.compactor import Compactor, CompactReport, Parts
-from stowkenfs.vault.compaction.emptying import Emptier
-from stowkenfs.vault.compaction.keys import KeyCollector
-from stowkenfs.vault.compaction.merge import Merger
-from stowkenfs.vault.compaction.resume import Resumption
-from stowkenfs.vault.compaction.sweep import Sweeper
-from stowkenfs.vault.compaction.tidying import Tidier
 from stowkenfs.vault.complaints import complain_of
 from stowkenfs.vault.engine import Engine, unless_full
 from stowkenfs.vault.files import FILE_BYTES_MAX
 from stowkenfs.vault.packs import PackWriter, Tier
+from stowkenfs.vault.progress import Progress, untold
 from stowkenfs.vault.reader import Reader
-from stowkenfs.vault.stats import VaultStats, collect_stats
-from stowkenfs.vault.verify import Progress, VerifyReport, verify_vault
+
+if TYPE_CHECKING:
+    from stowkenfs.vault.compaction.batch import CompactOptions
+    from stowkenfs.vault.compaction.compactor import CompactReport
+    from stowkenfs.vault.compaction.keys import KeyCollector
+    from stowkenfs.vault.compaction.sweep import Sweeper
+    from stowkenfs.vault.compaction.tidying import Tidier
+    from stowkenfs.vault.stats import VaultStats
+    from stowkenfs.vault.verify import VerifyReport
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +69,9 @@ class Maintained(Engine):
 
     async def compact(
         self,
-        options: CompactOptions | None = None,
-        progress: Progress = lambda _done, _total: None,
-    ) -> CompactReport:
+        options: "CompactOptions | None" = None,
+        progress: Progress = untold,
+    ) -> "CompactReport":
         """Rewrite what was stored since the last time so that it takes less room.
 
         What was written and is not sealed yet is sealed first, as far as it is whole.
@@ -79,6 +79,11 @@ class Maintained(Engine):
         time. Cancelling it, or the process's end, leaves everything readable. Raises
         OSError, and Corrupt for records that cannot be read.
         """
+        from stowkenfs.vault.compaction.batch import CompactOptions
+        from stowkenfs.vault.compaction.compactor import Compactor, Parts
+        from stowkenfs.vault.compaction.merge import Merger
+        from stowkenfs.vault.compaction.resume import Resumption
+
         async with self._maintenance:
             await self._seal_all()
             options = options or CompactOptions(threads=max(self.config.workers, 1))
@@ -109,7 +114,10 @@ class Maintained(Engine):
             )
             return await Compactor(parts, options).run(progress)
 
-    def _sweeper(self, reader: Reader, writer: PackWriter) -> Sweeper:
+    def _sweeper(self, reader: Reader, writer: PackWriter) -> "Sweeper":
+        from stowkenfs.index.frozen_collect import Freezer
+        from stowkenfs.vault.compaction.sweep import Sweeper
+
         return Sweeper(
             self._connection,
             self._catalogue,
@@ -126,7 +134,10 @@ class Maintained(Engine):
             writer,
         )
 
-    def _tidier(self, sweeper: Sweeper) -> Tidier:
+    def _tidier(self, sweeper: "Sweeper") -> "Tidier":
+        from stowkenfs.vault.compaction.emptying import Emptier
+        from stowkenfs.vault.compaction.tidying import Tidier
+
         return Tidier(
             self._catalogue,
             self._committer,
@@ -158,7 +169,9 @@ class Maintained(Engine):
             block_cache_bytes=PASSING_CACHE_BYTES,
         )
 
-    def _key_collector(self, reader: Reader) -> KeyCollector:
+    def _key_collector(self, reader: Reader) -> "KeyCollector":
+        from stowkenfs.vault.compaction.keys import KeyCollector
+
         return KeyCollector(self._connection, self._catalogue, self._runs, reader)
 
     async def _flush_keys(self) -> None:
@@ -186,13 +199,17 @@ class Maintained(Engine):
 
     # Reports
 
-    async def stats(self) -> VaultStats:
+    async def stats(self) -> "VaultStats":
         """Totals of the vault."""
+        from stowkenfs.vault.stats import collect_stats
+
         await self.files.settle_all()
         return await collect_stats(self._connection, self.reader.payload, self.directory)
 
-    async def verify(self, progress: Progress = lambda _done, _total: None) -> VerifyReport:
+    async def verify(self, progress: Progress = untold) -> "VerifyReport":
         """Read everything and check every checksum and hash; see VerifyReport."""
+        from stowkenfs.vault.verify import verify_vault
+
         async with self._maintenance:  # nothing moves meanwhile
             return await verify_vault(
                 self._connection,

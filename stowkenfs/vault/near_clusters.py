@@ -6,7 +6,7 @@ enough; else it may begin one itself.
 """
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.near_chains import BandChains
 from stowkenfs.vault.near_matching import Canonicals, Matching, as_rows
 from stowkenfs.vault.near_uses import BLOCKS, BlockRow, Uses, uses_of
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.reader import Reader
 
 TOKENS_MIN = 16
@@ -35,8 +36,6 @@ MEMBERS_MAX = 100
 ROWS_AT_ONCE = 1
 CACHE_BYTES = 16 << 20
 """Of segments that others are compared with, decoded."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

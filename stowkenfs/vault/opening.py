@@ -18,7 +18,7 @@ from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.files import Clock
 from stowkenfs.vault.lock import VaultLock
 from stowkenfs.vault.own_files import check_files
-from stowkenfs.vault.reindex.rebuild import finish_interrupted, remove_leftovers
+from stowkenfs.vault.reindex.placing import finish_interrupted, remove_leftovers
 from stowkenfs.vault.superblock import (
     FORMAT_VERSION,
     Superblock,

@@ -1,14 +1,14 @@
 """A vault whose packs are checked against its index while it is in use."""
 
 from stowkenfs.vault.collected import Collected
-from stowkenfs.vault.reindex.live import LiveParts, LiveReindex
-from stowkenfs.vault.reindex.report import Progress, ReindexReport
+from stowkenfs.vault.progress import Progress, untold
+from stowkenfs.vault.reindex.report import ReindexReport
 
 
 class Reindexed(Collected):
     """What a vault in use can do about its index; for one that is lost, see ``Vault.open``."""
 
-    async def reindex(self, progress: Progress = lambda _done, _total: None) -> ReindexReport:
+    async def reindex(self, progress: Progress = untold) -> ReindexReport:
         """Make the index anew from the packs, aside, and compare it with the one in use.
 
         That one is the truth about the tree: what packs tell otherwise is told there again, so
@@ -17,6 +17,8 @@ class Reindexed(Collected):
         meanwhile; ``progress(done, total)`` is told bytes of packs. Cancelling it, or the
         process's end, leaves everything as it was. Raises OSError.
         """
+        from stowkenfs.vault.reindex.live import LiveParts, LiveReindex
+
         async with self._maintenance:  # nothing is removed from packs meanwhile
             await self.sealer.seal_due(everything=True)
             await self.files.settle_all()

@@ -36,9 +36,8 @@ from stowkenfs.vault.files import Clock
 from stowkenfs.vault.inspect import conversation_segments
 from stowkenfs.vault.opened import check_index, count_opening
 from stowkenfs.vault.opening import lock_vault, open_index, open_index_to_read
-from stowkenfs.vault.reindex.background import in_thread
-from stowkenfs.vault.reindex.rebuild import needs_rebuilding, replace_index
-from stowkenfs.vault.reindex.report import Progress
+from stowkenfs.vault.progress import Progress, untold
+from stowkenfs.vault.reindex.placing import needs_rebuilding
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Vault(Documents):
         config: VaultConfig | None = None,
         *,
         clock: Clock = time.time_ns,
-        rebuilding: Progress = lambda _done, _total: None,
+        rebuilding: Progress = untold,
     ) -> AsyncIterator["Vault"]:
         """The vault in a directory, made there if it is absent or empty; locked until the end.
 
@@ -100,6 +99,9 @@ class Vault(Documents):
                 connection = open_index_to_read(directory, closing)
             else:
                 if await anyio.to_thread.run_sync(needs_rebuilding, directory):
+                    from stowkenfs.vault.reindex.background import in_thread
+                    from stowkenfs.vault.reindex.rebuild import replace_index
+
                     await in_thread(partial(replace_index, directory), rebuilding)
                 reserve = Reserve(directory / RESERVE)
                 connection = open_index(directory, store, reserve, closed.forget)

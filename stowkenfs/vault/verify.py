@@ -21,6 +21,7 @@ from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.codebooks import decode_entry
 from stowkenfs.vault.namespace import decode_changes
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.registry_blocks import REGISTRY_KINDS, RegistryItems, check_entry
 from stowkenfs.vault.unpacked import Records, Segments, Templates, Unpacked
@@ -31,7 +32,6 @@ __all__ = ["DamagedRange", "Progress", "VerifyReport", "verify_vault"]
 
 ROWS_AT_ONCE = 16
 
-Progress = Callable[[int, int], None]
 PathOf = Callable[[InodeNo], bytes | None]
 Range = tuple[int, int]
 """First and last number."""

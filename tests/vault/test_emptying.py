@@ -6,7 +6,7 @@ import pytest
 from stowkenfs.ids import ROOT_INODE, PackNo
 from stowkenfs.index import frozen_collect
 from stowkenfs.store.local import LocalStore
-from stowkenfs.vault.reindex import rebuild_index
+from stowkenfs.vault.reindex.background import rebuild_index
 from stowkenfs.vault.vault import Vault
 from tests.vault.rebuilding import (
     QUICK,

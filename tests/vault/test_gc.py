@@ -22,7 +22,7 @@ from stowkenfs.vault.compaction.batch import CompactOptions
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.ingest import Piece
 from stowkenfs.vault.packs import PackWriter, Tier
-from stowkenfs.vault.reindex import rebuild_index
+from stowkenfs.vault.reindex.background import rebuild_index
 from stowkenfs.vault.sealer import extents_of
 from stowkenfs.vault.vault import Vault
 from tests.vault import near

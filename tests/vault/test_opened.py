@@ -9,7 +9,7 @@ import pytest
 from stowkenfs.errors import IndexDamaged
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.opened import times_opened
-from stowkenfs.vault.reindex import rebuild_index
+from stowkenfs.vault.reindex.background import rebuild_index
 from stowkenfs.vault.vault import Vault
 from tests.running import names_in
 

@@ -16,6 +16,9 @@ DEV_STAMP=$VENV/.stamp-dev
 # Present while pip works: an installation that was cut short is started over, not trusted.
 UNFINISHED=$VENV/.unfinished
 
+# Compiling all modules anew for each process takes longer than anything that a test waits for.
+unset PYTHONDONTWRITEBYTECODE
+
 # program:Debian package
 RUN_PROGRAMS=(fusermount3:fuse3)
 TEST_PROGRAMS=(

@@ -21,11 +21,11 @@ from stowkenfs.vault.collection.shelf import CHANGING, Fate, Shelf
 from stowkenfs.vault.collection.sweeping import BlockSweeper
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.compaction.emptying import is_kept, live_bytes
-from stowkenfs.vault.compaction.steps import Progress
 from stowkenfs.vault.dedup import TABLES, Dedup
 from stowkenfs.vault.near import NearIndex
 from stowkenfs.vault.packs import PackWriter
 from stowkenfs.vault.passages import Passages
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.reader import Reader
 
 CONTENT_KINDS = (BlockKind.RECORDS, BlockKind.SEGMENTS, BlockKind.TEMPLATES)

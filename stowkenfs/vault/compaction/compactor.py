@@ -38,7 +38,7 @@ from stowkenfs.vault.compaction.memory import give_back
 from stowkenfs.vault.compaction.merge import Merger
 from stowkenfs.vault.compaction.numbers import Renumbering, join_ranges
 from stowkenfs.vault.compaction.resume import Resumption
-from stowkenfs.vault.compaction.steps import Progress, Steps
+from stowkenfs.vault.compaction.steps import Steps
 from stowkenfs.vault.compaction.sweep import Sweeper
 from stowkenfs.vault.compaction.tidying import Tidier
 from stowkenfs.vault.dedup import Dedup
@@ -47,6 +47,7 @@ from stowkenfs.vault.ingest import Ingest
 from stowkenfs.vault.near import NearIndex
 from stowkenfs.vault.packs import PackWriter
 from stowkenfs.vault.payloads import content_key
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.sealer import Sealer
 from stowkenfs.vault.tree import Tree

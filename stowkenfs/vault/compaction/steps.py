@@ -6,9 +6,7 @@ from typing import TypeVar
 import anyio
 
 from stowkenfs.vault.compaction.gauge import Gauge
-
-Progress = Callable[[int, int], None]
-"""``(done, total)`` in bytes. Event loop's thread."""
+from stowkenfs.vault.progress import Progress
 
 GATHERED_SHARE = 0.15
 ENCODED_SHARE = 0.65

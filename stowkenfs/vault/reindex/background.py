@@ -10,8 +10,9 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from stowkenfs.vault.progress import Progress, untold
 from stowkenfs.vault.reindex.rebuild import rebuild_closed
-from stowkenfs.vault.reindex.report import Progress, ReindexReport
+from stowkenfs.vault.reindex.report import ReindexReport
 
 T = TypeVar("T")
 
@@ -22,9 +23,7 @@ class _Stopped(Exception):
     """Raised in the thread when nobody waits for it any more."""
 
 
-async def rebuild_index(
-    directory: Path, progress: Progress = lambda _done, _total: None
-) -> ReindexReport:
+async def rebuild_index(directory: Path, progress: Progress = untold) -> ReindexReport:
     """As ``rebuild_closed``, for tasks. Cancelled, it leaves everything as it was."""
     return await in_thread(partial(rebuild_closed, directory), progress)
 

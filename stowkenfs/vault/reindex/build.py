@@ -15,6 +15,7 @@ from stowkenfs.index.schema import TRIGGERS, triggers
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind, Layout, decode_block
 from stowkenfs.vault.packs import Tier
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.reindex.content import Contents
 from stowkenfs.vault.reindex.found import TREE_KINDS, FoundBlock, FoundBlocks
@@ -22,7 +23,7 @@ from stowkenfs.vault.reindex.keys import KeyWriter
 from stowkenfs.vault.reindex.places import NUMBERED, Places
 from stowkenfs.vault.reindex.prune import Pruner
 from stowkenfs.vault.reindex.reach import Reach
-from stowkenfs.vault.reindex.report import DamagedBytes, Progress, ReindexReport
+from stowkenfs.vault.reindex.report import DamagedBytes, ReindexReport
 from stowkenfs.vault.reindex.scan import Broken, Whole, walk
 from stowkenfs.vault.reindex.told import Told
 

@@ -22,11 +22,13 @@ from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind, decode_block
 from stowkenfs.vault.dedup import slices
 from stowkenfs.vault.payloads import decode_segments
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.reindex.background import in_thread
 from stowkenfs.vault.reindex.build import Builder
 from stowkenfs.vault.reindex.compare import Comparison, Differences
-from stowkenfs.vault.reindex.rebuild import CHECKED, SCANNED, remove_leftovers, told_to
-from stowkenfs.vault.reindex.report import Progress, ReindexReport
+from stowkenfs.vault.reindex.placing import CHECKED, SCANNED, remove_leftovers
+from stowkenfs.vault.reindex.rebuild import told_to
+from stowkenfs.vault.reindex.report import ReindexReport
 from stowkenfs.vault.unpacked import decode_ranges
 
 ROWS_AT_ONCE = 100

@@ -17,11 +17,12 @@ from stowkenfs.index.connection import Connection
 from stowkenfs.index.keys import Grain
 from stowkenfs.store.block import BlockKind, Layout
 from stowkenfs.vault.payloads import content_key
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.reindex.bits import Bits
 from stowkenfs.vault.reindex.keys import KeyShelf, KeyWriter
 from stowkenfs.vault.reindex.places import insert_rows, part_of
-from stowkenfs.vault.reindex.report import Progress, ReindexReport
+from stowkenfs.vault.reindex.report import ReindexReport
 from stowkenfs.vault.unpacked import (
     PackedSegments,
     PlainRecords,

@@ -8,42 +8,41 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from stowkenfs.index.catalogue import Catalogue
 from stowkenfs.index.connection import CHECKPOINT_BYTES, Connection
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind
-from stowkenfs.store.local import LocalStore, sync_directory
-from stowkenfs.vault.closed import LOG_MARK, forget_closed
+from stowkenfs.store.local import LocalStore
 from stowkenfs.vault.draft_files import parse_draft_name
 from stowkenfs.vault.lock import VaultLock
 from stowkenfs.vault.opened import OPENED, times_opened
 from stowkenfs.vault.own_files import check_files
+from stowkenfs.vault.progress import Progress, untold
 from stowkenfs.vault.registry import ACTIVE_DICTIONARY
 from stowkenfs.vault.reindex.build import Builder
 from stowkenfs.vault.reindex.holes import cut_ends
 from stowkenfs.vault.reindex.old import OldIndex, read_old_index
+from stowkenfs.vault.reindex.placing import (
+    KEYS,
+    NEW,
+    SCANNED,
+    finish_interrupted,
+    put_in_place,
+    remove_leftovers,
+)
 from stowkenfs.vault.reindex.recovered import LostAndFound, Taken, draft_names
-from stowkenfs.vault.reindex.report import Progress, ReindexReport
+from stowkenfs.vault.reindex.report import ReindexReport
 from stowkenfs.vault.reindex.superblock import is_superblock_damaged, make_superblock_again
 
 log = logging.getLogger(__name__)
 
-NEW = "index.db.new"
-READY = "index.db.ready"
-SCANNED = "index.db.scan"
-KEYS = "index.db.keys"
-CHECKED = "index.db.check"
-DAMAGED = "index.db.damaged"
-
 LOGGED_SECONDS = 10.0
 
 
-def rebuild_closed(
-    directory: Path, progress: Progress = lambda _done, _total: None
-) -> ReindexReport:
+def rebuild_closed(directory: Path, progress: Progress = untold) -> ReindexReport:
     """Make the index of a vault that nobody uses anew, from its packs. Blocks.
 
     Drafts, and changes of the tree that no pack tells of yet, are taken over from the old one
@@ -71,17 +70,6 @@ def rebuild_closed(
         lock.release()
 
 
-def needs_rebuilding(directory: Path) -> bool:
-    """Whether a vault has content and no index at all. Blocks."""
-    if (directory / "index.db").exists():
-        return False
-    packs, drafts = directory / "packs", directory / "drafts"
-    return any(
-        path.stat().st_size for folder in (packs, drafts) if folder.is_dir()
-        for path in folder.iterdir()
-    )  # fmt: skip
-
-
 def replace_index(directory: Path, progress: Progress) -> ReindexReport:
     """As ``rebuild_index``, of a vault that the caller has locked."""
     log.warning("the index of %s is being rebuilt from the packs", directory)
@@ -95,7 +83,7 @@ def replace_index(directory: Path, progress: Progress) -> ReindexReport:
         if old is not None and old.is_whole and not (report.is_whole and _has_all(store, old)):
             log.warning("the index of %s stays: it is whole, and packs are not", directory)
         else:
-            _put_in_place(directory)
+            put_in_place(directory)
     finally:
         store.close()
         remove_leftovers(directory)
@@ -119,13 +107,6 @@ def _logged(progress: Progress) -> Progress:
             log.warning("rebuilding the index: %d %%", 100 * done // max(total, 1))
 
     return told
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Remove what an interrupted rebuild left."""
-    for name in (NEW, SCANNED, KEYS, CHECKED):
-        for path in directory.glob(f"{name}*"):
-            path.unlink(missing_ok=True)
 
 
 # Making the new one
@@ -234,40 +215,3 @@ def _new_index(path: Path) -> Iterator[Connection]:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-# In its place
-
-
-def _put_in_place(directory: Path) -> None:
-    """Let the new index take the place of the old one; killed anywhere, one of them is there."""
-    (directory / NEW).rename(directory / READY)
-    sync_directory(directory)
-    finish_interrupted(directory)
-
-
-def finish_interrupted(directory: Path) -> None:
-    """Put an index in place that is whole. Blocks; the caller has locked the vault.
-
-    The old one's log goes before the new one comes: SQLite would take it for the new one's.
-    """
-    ready, index, damaged = directory / READY, directory / "index.db", directory / DAMAGED
-    if not ready.exists():
-        return
-    if index.exists():
-        _wal(damaged).unlink(missing_ok=True)
-        index.rename(damaged)
-        sync_directory(directory)
-    if _wal(index).exists():
-        with suppress(FileNotFoundError):
-            _wal(index).rename(_wal(damaged))
-    for name in ("index.db-shm", LOG_MARK):
-        (directory / name).unlink(missing_ok=True)
-    forget_closed(directory)
-    sync_directory(directory)
-    ready.rename(index)
-    sync_directory(directory)
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")

@@ -1,11 +1,7 @@
 """What rebuilding an index found, and could not find."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-Progress = Callable[[int, int], None]
-"""Told what was done and what there is to do, in bytes of packs; called in the thread at work."""
 
 LISTED_MAX = 10_000
 """A report this long says enough; further entries are counted, not listed."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stowkenfs.store.block import BlockKind
-from stowkenfs.vault.training.parts import Progress, TrainingParts
+from stowkenfs.vault.progress import Progress
+from stowkenfs.vault.training.parts import TrainingParts
 from stowkenfs.vault.training.references import (
     RegistryReferences,
     blocks_bytes,

@@ -7,10 +7,11 @@ from stowkenfs.errors import ActivationRefused, NotFound
 from stowkenfs.frames.codec import EncodeChoices, FrameKind
 from stowkenfs.frames.dictionary_training import DictionaryTraining, train_dictionary
 from stowkenfs.store.block import BlockKind
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.registry import Entry, info_of_dictionary
 from stowkenfs.vault.registry_blocks import DictionaryEntry, content_id
 from stowkenfs.vault.registry_choices import call_in_worker
-from stowkenfs.vault.training.parts import Progress, TrainingParts
+from stowkenfs.vault.training.parts import TrainingParts
 from stowkenfs.vault.training.references import blocks_bytes, scan_references
 from stowkenfs.vault.training.reports import ActivationReport, DictionaryTrainingReport
 from stowkenfs.vault.training.sample import Sampler, Samples

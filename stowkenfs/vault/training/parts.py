@@ -1,6 +1,5 @@
 """What jobs on the registry work on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from stowkenfs.index.catalogue import Catalogue
@@ -10,9 +9,6 @@ from stowkenfs.store.api import PackStore
 from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.registry import Registry
-
-Progress = Callable[[int, int], None]
-"""``(done, total)`` in bytes. Event loop's thread."""
 
 
 @dataclass(frozen=True, slots=True)

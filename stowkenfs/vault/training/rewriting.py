@@ -17,9 +17,10 @@ from stowkenfs.ids import PackNo
 from stowkenfs.index.catalogue import BlockPlace
 from stowkenfs.store.block import BlockKind, Layout
 from stowkenfs.vault.packs import PackedBlock, PackWriter, Tier
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.registry_blocks import REGISTRY_KINDS
 from stowkenfs.vault.registry_choices import Choices, call_in_worker
-from stowkenfs.vault.training.parts import Progress, TrainingParts
+from stowkenfs.vault.training.parts import TrainingParts
 from stowkenfs.vault.training.recode import BlockIn, BlockOut, recode_blocks
 from stowkenfs.vault.training.references import (
     RegistryReferences,

@@ -15,10 +15,11 @@ from stowkenfs.frames.substrings import (
     encode_substring,
 )
 from stowkenfs.store.block import BlockKind
+from stowkenfs.vault.progress import Progress
 from stowkenfs.vault.registry import info_of_substring
 from stowkenfs.vault.registry_blocks import SubstringEntry, cut_entries, pack_registry
 from stowkenfs.vault.registry_choices import call_in_worker
-from stowkenfs.vault.training.parts import Progress, TrainingParts
+from stowkenfs.vault.training.parts import TrainingParts
 from stowkenfs.vault.training.references import blocks_bytes
 from stowkenfs.vault.training.reports import SubstringTraining
 from stowkenfs.vault.training.sample import Sampler, Samples
