@@ -55,7 +55,7 @@ class LogMark:
 
     def note(self, synced: tuple[bytes, int] | None) -> None:
         """Note that a sync that began after ``synced`` was asked for came to its end."""
-        if synced is None:
+        if synced is None or not synced[1]:  # a log that was just cut has not even a header
             return
         with self._lock, suppress(OSError):  # a full disk: then nothing is noted
             now = self.frames()
@@ -90,6 +90,8 @@ def lost_of_log(index: Path) -> str | None:
     if len(content) != _NOTE.size + _CHECK_BYTES or content[_NOTE.size :] != _check(noted):
         return None
     salts, frames = _NOTE.unpack(noted)
+    if not frames:
+        return None
     try:
         with index.with_name(index.name + "-wal").open("rb") as log:
             return _lost(log.fileno(), salts, frames)

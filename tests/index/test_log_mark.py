@@ -70,3 +70,17 @@ def test_a_log_that_is_begun_anew_is_not_the_one_that_was_synced(tmp_path: Path)
     assert lost_of_log(tmp_path / "index.db") is None
     connection.close()
     assert not (tmp_path / "index.db-synced").exists()
+
+
+def test_a_log_that_was_just_cut_is_whole(tmp_path: Path) -> None:
+    """It has no header until the next commit, and a sync may come before that."""
+    connection = written(tmp_path / "index.db", 50)
+    connection.checkpoint()
+    connection.empty_log()
+    connection.sync()
+    assert (tmp_path / "index.db-wal").stat().st_size == 0
+    assert lost_of_log(tmp_path / "index.db") is None
+    connection.execute("INSERT INTO setting VALUES ('after it', 1)")
+    connection.sync()
+    assert lost_of_log(tmp_path / "index.db") is None
+    connection.close()
