@@ -26,6 +26,8 @@ from stowkenfs.index.changes import Change, DentryChange, InodeChange
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.drafts import DraftTable
 from stowkenfs.index.inodes import Inode
+from stowkenfs.index.journal import Journal, entries
+from stowkenfs.index.pending import PendingRows
 from stowkenfs.minimal_zstd import Base
 from stowkenfs.store.block import (
     Block,
@@ -348,6 +350,42 @@ def test_spool_names():
             assert spools.path(row["spool"]).name == row["name"]
     finally:
         connection.close()
+
+
+def test_journal(tmp_path):
+    vector = VECTORS["journal/entries"]
+    journal = Journal(tmp_path / "journal", vector["database"], vector["after"])
+    pending = PendingRows()
+    for entry in vector["entries"]:
+        for row in entry["rows"]:
+            _make(pending, dict(row))
+        assert pending.told.hex() == entry["hex"]
+        journal.append(pending.told)
+        pending.end_change()
+    journal.close(remove=False)
+    written = (tmp_path / "journal").read_bytes()
+    assert written.rstrip(b"\0").hex() == vector["hex"].removesuffix("00" * 7)
+    found = list(entries(tmp_path / "journal", vector["database"], vector["after"]))
+    assert [content.hex() for content in found] == [entry["hex"] for entry in vector["entries"]]
+    again = PendingRows()
+    for content in found:
+        again.apply(content)
+    assert vars(again) == vars(pending)
+
+
+def _make(pending: PendingRows, row: Vector) -> None:
+    """The call that a vector's row describes; text there is bytes here, and lists are tuples."""
+    call = row.pop("call")
+    if call == "put_inode":
+        *numbers, target = row["row"]
+        row["row"] = (*numbers, target and target.encode())
+    elif "name" in row and call != "put_setting":
+        row["name"] = row["name"].encode()
+    if "region" in row:
+        row["region"] = tuple(row["region"])
+    if "regions" in row:
+        row["regions"] = [tuple(region) for region in row["regions"]]
+    getattr(pending, call)(**row)
 
 
 def test_varints():

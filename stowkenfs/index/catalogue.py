@@ -404,6 +404,10 @@ class Catalogue:
         """Extents of ``ino`` that touch bytes ``start`` to ``end``, in order."""
         return self._extents.touching(ino, start, end)
 
+    def has_extents(self, ino: InodeNo) -> bool:
+        """Whether any byte of ``ino`` is in records."""
+        return bool(self._extents.page(ino, 0, 1))
+
     def held_bytes(self, ino: InodeNo, size: int) -> int:
         """How many bytes of a file of ``size`` its records hold; see ``ExtentTable``."""
         return self._extents.held_bytes(ino, size)

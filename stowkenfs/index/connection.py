@@ -1,43 +1,22 @@
-"""The SQLite driver: the only module that knows it, and its event-loop bridge.
+"""What the layers above use of the index: transactions, and changes of the tree.
 
-Three connections to one database in WAL mode, each with one owner:
-
-* the *writer* belongs to the event loop's thread; a statement takes microseconds and
-  its commit does not wait for the disk (``synchronous=NORMAL``);
-* the *reader* serves look-ups from worker threads, under a lock;
-* the *scanner* (aiosqlite) streams long result sets to maintenance and reports. It is
-  an asyncio library: under trio it runs through trio-asyncio.
-
-A commit is in the kernel's hands at once, so it survives the death of the process.
-``sync`` makes all earlier commits survive a power cut: it flushes the WAL, which holds
-them, so that one flush serves any number of waiting commits.
+A change of the tree is kept in memory and told to the journal, which survives the process;
+the database gets many changes at once. Whatever else is asked or stored has them there first.
 """
 
-import errno
 import logging
-import os
 import sqlite3
-import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-    suppress,
-)
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
-import aiosqlite
-import anyio
-
-from stowkenfs.errors import IndexDamaged, UnknownFormat
-from stowkenfs.index.driver import as_known_error, read_index, sync_name
-from stowkenfs.index.event_loops import asyncio_from_here
-from stowkenfs.index.log_mark import LogMark
-from stowkenfs.index.preparing import CHECKPOINT_BYTES, prepare
+from stowkenfs.errors import UnknownFormat
+from stowkenfs.index.database import Database
+from stowkenfs.index.driver import read_index
+from stowkenfs.index.journal import Journal, entries
+from stowkenfs.index.pending import PendingRows
+from stowkenfs.index.preparing import CHECKPOINT_BYTES
 from stowkenfs.index.scanner import Row, Scanner
 from stowkenfs.index.schema import VERSION
 from stowkenfs.index.space import IndexRoom, Reserve, giving_room
@@ -46,20 +25,45 @@ __all__ = ["CHECKPOINT_BYTES", "Connection", "Row", "Scanner", "read_index"]
 
 log = logging.getLogger(__name__)
 
-CACHE_KIB = 32 << 10
+PENDING_ROWS_MAX = 512
+"""Writing them takes the loop about three milliseconds."""
+
+CHANGE_ROWS = 16
+"""What a change has at most, but for drafts of many regions and removals of many files."""
 
 
-class Connection:
-    """The index database of one vault; ``path`` None keeps it in memory.
+class Change:
+    """The context of ``Connection.change``; a class, because a generator takes twice the time."""
 
-    Owned by the event loop's thread: ``_writer``, ``_depth``, ``_undo``.
-    Guarded by ``_reader_lock``: ``_reader``.
+    __slots__ = ("_connection", "_is_outermost")
 
-    One to read only must have no WAL, and is what ``is_settled`` says it is. ``before_copying``
-    is called, in any thread, before anything is written to the database itself.
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+        self._is_outermost = False
 
-    One that is damaged raises IndexDamaged wherever that is noticed; so does opening one
-    without tables unless ``create``.
+    def __enter__(self) -> None:
+        self._is_outermost = self._connection.begin_change()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._is_outermost:
+            return
+        if kind is not None:
+            self._connection.fail_change()
+            return
+        try:
+            self._connection.end_change()
+        except BaseException:
+            self._connection.fail_change()
+            raise
+
+
+class Connection(Database):
+    """The index of one vault; ``path`` None keeps it in memory.
+
+    Owned by the event loop's thread: ``pending``, ``_depth``, ``_changing``, ``_undo``.
+    Without ``journal``, its path, each change is a transaction.
+
+    One to read only must have no WAL and no journal, and is what ``is_settled`` says it is.
     """
 
     def __init__(
@@ -68,61 +72,124 @@ class Connection:
         *,
         create: bool = True,
         reserve: Reserve | None = None,
+        journal: Path | None = None,
         read_only: bool = False,
         before_copying: Callable[[], None] = lambda: None,
     ) -> None:
-        self._path = path
-        self._before_copying = before_copying
-        # A URI, which escapes the characters of a path that SQLite would take for its own.
-        self._address = (
-            path.resolve().as_uri() if path else f"file:{uuid.uuid4()}?mode=memory&cache=shared"
-        )
-        if read_only:  # and nobody else writes it: it needs no files beside it
-            self._address += "?mode=ro&immutable=1"
-        else:
-            self._create()
+        super().__init__(path, create=create, read_only=read_only, before_copying=before_copying)
+        self.pending = PendingRows()
         self._depth = 0
+        self._changing = self._beside = self._builds_upon = self._at_once = False
         self._undo: list[Callable[[], None]] = []
         self._after: list[Callable[[], None]] = []
-        self._sync_failed = False
         self._room: IndexRoom | None = None
-        self._log_mark: LogMark | None = None
-        self._reader_lock = threading.Lock()
-        with ExitStack() as opened, self._translated():
-            self._writer = self._connect()
-            opened.callback(self._writer.close)
-            if not read_only:
-                prepare(self._writer, path, create=create)
-            self._reader = self._connect()
-            opened.callback(self._reader.close)
-            self._reader.execute("PRAGMA query_only = ON")
-            self._wal_fd = None if read_only else self._open_wal()
-            opened.pop_all()
-        if path is not None and reserve is not None:
-            self._room = IndexRoom(path, reserve, self._copy_log)
-            if self._room.is_short:  # the opening took it, or none was made: others want it, too
-                with giving_room(), suppress(OSError):
-                    self._room.ensure()
+        self._rows_possible = PENDING_ROWS_MAX
+        self._journal: Journal | None = None
+        try:
+            if path is not None and reserve is not None:
+                self._take_room(path, reserve)
+            if journal is not None and not read_only:
+                self._begin_journal(journal)
+        except BaseException:
+            self.close()
+            raise
 
-    def _create(self) -> None:
-        """Make the file before SQLite does, which would let others read it."""
-        if self._path is not None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(self._path, flags, 0o600))
-            self._address += "?mode=rw"  # should it go, no other takes its place
+    def _take_room(self, path: Path, reserve: Reserve) -> None:
+        self._room = IndexRoom(path, reserve, self._copy_log)
+        self._rows_possible = 0
+        if self._room.is_short:  # the opening took it, or none was made: others want it, too
+            with giving_room(), suppress(OSError):
+                self._room.ensure()
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._address,
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        # Shared-cache memory databases lock tables; their readers may look past that.
-        connection.execute("PRAGMA read_uncommitted = ON")
-        return connection
+    # Journal
+
+    def _begin_journal(self, path: Path) -> None:
+        """Have in the database what a journal tells that it has not, and begin another one."""
+        rows = self.all("SELECT name, value FROM setting WHERE name LIKE 'journal%'")
+        kept: dict[str, int] = dict(rows)
+        database, number = kept.get("journal", 0), kept.get("journal_number", 0)
+        with giving_room(), self.transaction():
+            for entry in entries(path, database, number) if database else ():
+                try:
+                    self.pending.apply(entry)
+                except ValueError as error:
+                    raise self.damaged(f"its journal cannot be read: {error}") from error
+                number += 1
+            database = uuid.uuid4().int >> 65
+            self.execute_many(
+                "INSERT OR REPLACE INTO setting VALUES (?, ?)",
+                [("journal", database), ("journal_number", number)],
+            )
+        self._journal = Journal(path, database, number)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether the database does not have all changes yet."""
+        return self.pending.count > 0
+
+    def flush(self) -> None:
+        """Have all changes in the database. Raises OSError, and they are pending still."""
+        if self.pending.count:
+            with self.transaction():
+                pass
+
+    def _settle(self) -> None:
+        """Before a statement that may be about rows that are pending."""
+        if not self.pending.count or self._beside:
+            return
+        assert not self._changing, "only look-ups of single rows are part of a change"
+        if self._depth:
+            self._write_pending()
+        else:
+            self.flush()
+
+    def _write_pending(self) -> None:
+        pending, self.pending = self.pending, PendingRows()  # which a failure brings back
+        if not pending.count:
+            return
+        with self._translated():
+            pending.write(self._writer.executemany)
+
+    # Statements
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        """One statement on the writer. Event loop's thread only."""
+        self._settle()
+        if not self._depth:
+            self._ensure_room()
+        with self._translated():
+            return self._writer.execute(sql, parameters)
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """One statement for each of ``rows`` on the writer. Event loop's thread only."""
+        self._settle()
+        if not self._depth:
+            self._ensure_room()
+        with self._translated():
+            self._writer.executemany(sql, rows)
+
+    def execute_script(self, statements: str) -> None:
+        """Several statements, which return nothing, in one transaction. Event loop's thread."""
+        self._settle()
+        with self._translated():
+            self._writer.executescript(f"BEGIN; {statements} COMMIT;")
+
+    def one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        """The first row or None. Event loop's thread only."""
+        self._settle()
+        return self.peek(sql, parameters)
+
+    def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """All rows of a query with a small, bounded result. Event loop's thread only."""
+        self._settle()
+        return self.peek_all(sql, parameters)
+
+    @asynccontextmanager
+    async def scanner(self) -> AsyncIterator[Scanner]:
+        """A connection of its own for long scans, under asyncio or trio."""
+        self._settle()
+        async with super().scanner() as scanner:
+            yield scanner
 
     def is_settled(self) -> bool:
         """Whether there is nothing that an opening would change."""
@@ -138,57 +205,15 @@ class Connection:
         """Refuse all changes from now on, as a medium that cannot be written."""
         self.execute("PRAGMA query_only = ON")
 
-    def _open_wal(self) -> int | None:
-        """The WAL's descriptor. SQLite takes its locks on other files, so closing ours is safe."""
-        if self._path is None:
-            return None
-        # Any write makes the file exist; the name has to be durable before any sync counts.
-        self.execute("INSERT OR REPLACE INTO setting VALUES ('written', 1)")
-        fd = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
-        # What a killed process committed is about to be built upon; so are new tables.
-        os.fdatasync(fd)
-        sync_name(self._path)
-        with suppress(OSError):  # on a full disk there is none
-            self._log_mark = LogMark(self._path)
-        return fd
-
-    def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
-        """One statement on the writer. Event loop's thread only."""
-        if not self._depth:
-            self._ensure_room()
-        with self._translated():
-            return self._writer.execute(sql, parameters)
-
-    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """One statement for each of ``rows`` on the writer. Event loop's thread only."""
-        if not self._depth:
-            self._ensure_room()
-        with self._translated():
-            self._writer.executemany(sql, rows)
-
-    def execute_script(self, statements: str) -> None:
-        """Several statements, which return nothing, in one transaction. Event loop's thread."""
-        with self._translated():
-            self._writer.executescript(f"BEGIN; {statements} COMMIT;")
-
-    def one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
-        """The first row or None. Event loop's thread only."""
-        with self._translated():
-            row: Row | None = self._writer.execute(sql, parameters).fetchone()
-            return row
-
-    def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """All rows of a query with a small, bounded result. Event loop's thread only."""
-        with self._translated():
-            return self._writer.execute(sql, parameters).fetchall()
-
-    def damaged(self, reason: str) -> IndexDamaged:
-        """The error for rows that cannot be."""
-        return IndexDamaged(self._path, reason)
+    # Room
 
     def _ensure_room(self) -> None:
         if self._room is not None:
             self._room.ensure()
+
+    def _forget_room(self) -> None:
+        if self._room is not None:
+            self._room.forget()
 
     def require_room(self) -> None:
         """Raise OSError (ENOSPC) while the disk has no room but for those who make some."""
@@ -200,16 +225,89 @@ class Connection:
         """Whether only small transactions can be counted on."""
         return self._room is not None and self._room.is_short
 
+    # All or nothing
+
     def after_commit(self, then: Callable[[], None]) -> None:
-        """Call ``then`` once the transaction that is open is committed; at once if none is."""
-        if self._depth:
+        """Call ``then`` once the transaction or change that is open is kept; else at once."""
+        if self._depth or self._changing:
             self._after.append(then)
         else:
             then()
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` after each rollback: for counters in memory that mirror rows."""
+        """Call ``undo`` after each rollback: for counters in memory that mirror rows.
+
+        It looks by ``peek`` and at ``pending``: the disk may refuse to settle them.
+        """
         self._undo.append(undo)
+
+    def change(self) -> "Change":
+        """All or nothing, of ``pending`` rows only; survives the process when it is over.
+
+        Inside another one or a transaction it is a part of that. Event loop's thread only,
+        and no ``await`` inside, as with ``transaction``.
+        """
+        return Change(self)
+
+    def begin_change(self) -> bool:
+        """For ``Change``: False where one is open that this one is a part of."""
+        if self._depth or self._changing:
+            return False
+        self._at_once = self._make_way()
+        self._changing = True
+        self._builds_upon = False
+        return True
+
+    def end_change(self) -> None:
+        """For ``Change``: keep what it did."""
+        self._changing = False
+        self._keep_change()
+        if self._after:
+            self._call_after()
+
+    def fail_change(self) -> None:
+        """For ``Change``: be as before it."""
+        self._changing = False
+        self._after.clear()
+        self.pending.undo_change()
+        self._call_undo()
+
+    def _make_way(self) -> bool:
+        """Before a change: see to its room. Whether it has to be in the database at once."""
+        if self._room is not None:
+            self._room.require()
+        if self.pending.count + CHANGE_ROWS > self._rows_possible:
+            self.flush()
+            if self._room is not None:
+                self._rows_possible = self._room.rows_possible(PENDING_ROWS_MAX)
+        return self._journal is None or self.pending.count + CHANGE_ROWS > self._rows_possible
+
+    def _keep_change(self) -> None:
+        pending, journal = self.pending, self._journal
+        if not pending.told:
+            return
+        if self._at_once or self._builds_upon or journal is None or not journal.fits(pending.told):
+            self.flush()
+        else:
+            self._tell(journal, pending.told)
+        pending.end_change()
+
+    def _tell(self, journal: Journal, told: bytearray) -> None:
+        journal.append(told)
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Transactions inside have nothing to do with pending rows, which stay so.
+
+        A change that goes on after one builds upon it: it goes to the database itself, which
+        keeps the order of transactions, as a journal and a database after a power cut do not.
+        """
+        before, self._beside = self._beside, True
+        self._builds_upon = self._changing
+        try:
+            yield
+        finally:
+            self._beside = before
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -220,17 +318,49 @@ class Connection:
         if self._depth:
             yield
             return
-        self.execute("BEGIN IMMEDIATE")
+        before, beside = self.pending, self._beside
+        self._ensure_room()
+        with self._translated():
+            self._writer.execute("BEGIN IMMEDIATE")
         self._depth = 1
         try:
+            if not beside:
+                assert not self._changing, "a change is not to be written by halves"
+                self._write_pending()
             yield
-            self.execute("COMMIT")
+            if not beside:
+                self._write_pending()
+                self._count(self._journal)
+            self._commit()
         except BaseException:
             self._after.clear()
+            self.pending, self._depth = before, 0
             self._roll_back()
             raise
         finally:
             self._depth = 0
+            if self._room is not None:
+                self._rows_possible = 0  # until it was asked again
+        if not beside and self._journal is not None:
+            self._journal.begin_anew()
+        self._call_after()
+
+    def _commit(self) -> None:
+        with self._translated():
+            self._writer.execute("COMMIT")
+
+    def _count(self, journal: Journal | None) -> None:
+        """Give the transaction a number: no entry of the journal counts without those before."""
+        if journal is not None:
+            with self._translated():
+                self._writer.execute(
+                    "INSERT OR REPLACE INTO setting VALUES ('journal_number', ?)",
+                    (journal.number + 1,),
+                )
+
+    def _call_after(self) -> None:
+        if self._changing:
+            return
         after, self._after = self._after, []
         for then in after:
             then()
@@ -239,110 +369,14 @@ class Connection:
         if self._writer.in_transaction:
             with suppress(sqlite3.Error):  # SQLite has forgotten it then
                 self._writer.execute("ROLLBACK")
+        self._call_undo()
+
+    def _call_undo(self) -> None:
         for undo in self._undo:
             try:
                 undo()
             except OSError as error:  # of the disk that failed before; each has its turn
                 log.error("after a change that failed: %s", error)  # noqa: TRY400
-
-    def read_one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
-        """The first committed row or None, from any thread."""
-        with self._reader_lock, self._translated():
-            row: Row | None = self._reader.execute(sql, parameters).fetchone()
-            return row
-
-    def read_all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """All committed rows of a query with a bounded result, from any thread."""
-        with self._reader_lock, self._translated():
-            return self._reader.execute(sql, parameters).fetchall()
-
-    @asynccontextmanager
-    async def scanner(self) -> AsyncIterator[Scanner]:
-        """A connection of its own for long scans, under asyncio or trio."""
-        with self._translated():  # one that cannot be opened would leave a thread behind
-            self._connect().close()
-        async with asyncio_from_here() as call:
-            with anyio.CancelScope(shield=True):  # its thread must not outlive the loop
-                connection = await call(
-                    lambda: aiosqlite.connect(self._address, uri=True, isolation_level=None)
-                )
-            scanner = Scanner(connection, call, self._translated)
-            try:
-                await scanner.all("PRAGMA read_uncommitted = ON")
-                yield scanner
-            finally:
-                with anyio.CancelScope(shield=True):  # it has a thread, which must end
-                    await scanner.close()
-                    await call(connection.close)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Errors of the driver as those that the layers above know."""
-        try:
-            yield
-        except UnicodeDecodeError as error:  # the driver's, for text that is none
-            raise IndexDamaged(self._path, str(error)) from error
-        except sqlite3.DatabaseError as error:
-            translated = as_known_error(error, self._path)
-            if translated is error:
-                raise
-            raise translated from error
-
-    def sync(self) -> None:
-        """Return when all earlier commits survive a power cut. Blocks; any thread.
-
-        After a sync that failed the kernel may believe the WAL's pages to be on the disk, and
-        a second sync of them says nothing. So all is moved to the database first then, and
-        until that succeeds no sync does. Raises OSError.
-        """
-        if self._wal_fd is None:
-            return
-        if self._sync_failed:
-            self._leave_log()
-        mark = self._log_mark
-        frames = mark.frames() if mark is not None else None
-        try:
-            os.fdatasync(self._wal_fd)
-        except OSError as error:
-            self._sync_failed = True
-            raise OSError(error.errno, f"index: a sync failed: {error.strerror}") from error
-        self._sync_failed = False
-        if mark is not None:
-            mark.note(frames)
-
-    def _cutting_log(self) -> AbstractContextManager[None]:
-        """What a checkpoint that ends the log is done in. Raises OSError."""
-        self._before_copying()
-        return self._log_mark.cutting() if self._log_mark is not None else nullcontext()
-
-    def _leave_log(self) -> None:
-        """Have all commits in the database, synced, and none in the WAL. Raises OSError."""
-        connection = self._connect()
-        try:
-            with self._translated(), self._cutting_log():
-                connection.execute("PRAGMA synchronous = FULL")
-                ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        finally:
-            connection.close()
-            if self._room is not None:
-                self._room.forget()
-        if busy:
-            raise OSError(errno.EIO, "index: a sync failed before, and what it left is in use")
-
-    def wal_bytes(self) -> int:
-        """Size of the WAL, which readers may keep from being reused."""
-        return os.fstat(self._wal_fd).st_size if self._wal_fd is not None else 0
-
-    def checkpoint(self) -> None:
-        """Copy the WAL into the database, without holding up writers. Blocks; any thread."""
-        if self._wal_fd is None:
-            return
-        self._before_copying()
-        connection = self._connect()
-        try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        finally:
-            connection.close()
 
     def shrink(self, pages: int) -> bool:
         """Give up to ``pages`` free pages back to the disk; whether more are left.
@@ -363,8 +397,7 @@ class Connection:
                     self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 self.execute("PRAGMA busy_timeout = 5000")
-                if self._room is not None:
-                    self._room.forget()
+                self._forget_room()
 
     def _copy_log(self) -> bool:
         """Let the WAL be written from its start again; whether it will be."""
@@ -380,20 +413,18 @@ class Connection:
 
     def close(self) -> None:
         """Leave one complete, synced database file, and where that fails, the WAL beside it."""
-        self._reader.close()
-        if self._wal_fd is not None:
+        kept = True
+        if self._journal is not None:
             try:
-                with self._cutting_log():
-                    self._writer.execute("PRAGMA synchronous = FULL")
-                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except (sqlite3.DatabaseError, OSError) as error:
-                log.warning("the index keeps its log for the next opening: %s", error)
-        self._writer.close()
-        if self._log_mark is not None:
-            self._log_mark.close()
+                with giving_room():
+                    self.flush()
+            except OSError as error:
+                kept = False
+                log.warning("changes stay in the journal for the next opening: %s", error)
+        super().close()
+        if self._journal is not None:
+            self._journal.close(remove=kept)
+            self._journal = None
         if self._room is not None:
             self._room.close()
             self._room = None
-        if self._wal_fd is not None:
-            os.close(self._wal_fd)
-            self._wal_fd = None

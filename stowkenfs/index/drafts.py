@@ -1,9 +1,11 @@
 """Rows of drafts: which file holds unsealed bytes, and which range of it goes where."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.connection import Connection
+from stowkenfs.index.pending import UNCHANGED, RegionRow
 
 
 @dataclass(slots=True)
@@ -33,7 +35,12 @@ class DraftTable:
         return [(InodeNo(row[0]), row[1]) for row in rows]
 
     def generation(self, ino: InodeNo) -> int | None:
-        row = self._connection.one("SELECT generation FROM draft WHERE ino = ?", (ino,))
+        change = self._connection.pending.draft(ino)
+        if change is not None and change.whole:
+            return change.generation
+        if self._connection.pending.is_new(ino):
+            return None
+        row = self._connection.peek("SELECT generation FROM draft WHERE ino = ?", (ino,))
         return int(row[0]) if row else None
 
     def last_generation(self) -> int:
@@ -42,49 +49,50 @@ class DraftTable:
         return int((row and row[0]) or 0)
 
     def regions(self, ino: InodeNo) -> list[Region]:
-        rows = self._connection.all(
-            "SELECT start, file_start, length, spool FROM draft_region"
-            " WHERE ino = ? ORDER BY start",
-            (ino,),
+        change = self._connection.pending.draft(ino) or UNCHANGED
+        rows = {} if change.whole else self._kept_regions(ino)
+        for first, last in change.cuts:
+            rows = {start: row for start, row in rows.items() if not first <= start <= last}
+        rows.update(change.regions)
+        return [Region(*rows[start]) for start in sorted(rows)]
+
+    def _kept_regions(self, ino: int) -> dict[int, RegionRow]:
+        rows = self._connection.peek_all(
+            "SELECT start, file_start, length, spool FROM draft_region WHERE ino = ?", (ino,)
         )
-        return [Region(*row) for row in rows]
+        return {row[0]: row for row in rows}
 
     def spool_references(self) -> dict[int, int]:
         """``{spool: drafts that refer to it}``."""
-        rows = self._connection.all(
+        rows = self._connection.peek_all(
             "SELECT spool, count(DISTINCT ino) FROM draft_region WHERE spool > 0 GROUP BY spool"
         )
-        return dict(rows)
+        found: Counter[int] = Counter(dict(rows))
+        pending = self._connection.pending
+        gone = [ino for ino, change in pending.inodes.items() if change is None]
+        for ino in {*gone, *pending.drafts}:
+            found.subtract({row[3] for row in self._kept_regions(ino).values()})
+            found.update({region.spool for region in self.regions(InodeNo(ino))})
+        return {spool: count for spool, count in found.items() if spool and count}
 
     def put(self, ino: InodeNo, generation: int, regions: list[Region]) -> None:
         """State the whole draft anew."""
-        with self._connection.transaction():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO draft VALUES (?, ?)", (ino, generation)
-            )
-            self._connection.execute("DELETE FROM draft_region WHERE ino = ?", (ino,))
-            self._connection.execute_many(
-                "INSERT INTO draft_region VALUES (?, ?, ?, ?, ?)",
-                [(ino, r.start, r.file_start, r.length, r.spool) for r in regions],
-            )
+        with self._connection.change():
+            rows = [(r.start, r.file_start, r.length, r.spool) for r in regions]
+            self._connection.pending.put_draft(ino, generation, rows)
 
     def replace(self, ino: InodeNo, first: int, last: int, regions: list[Region]) -> None:
         """Put ``regions`` in place of those that begin at ``first`` to ``last``."""
-        with self._connection.transaction():
-            self._connection.execute(
-                "DELETE FROM draft_region WHERE ino = ? AND start BETWEEN ? AND ?",
-                (ino, first, last),
-            )
+        with self._connection.change():
+            self._connection.pending.cut_regions(ino, first, last)
             for region in regions:
                 self.put_region(ino, region)
 
     def put_region(self, ino: InodeNo, region: Region) -> None:
-        self._connection.execute(
-            "INSERT OR REPLACE INTO draft_region VALUES (?, ?, ?, ?, ?)",
-            (ino, region.start, region.file_start, region.length, region.spool),
-        )
+        with self._connection.change():
+            row = (region.start, region.file_start, region.length, region.spool)
+            self._connection.pending.put_region(ino, row)
 
     def delete(self, ino: InodeNo) -> None:
-        with self._connection.transaction():
-            self._connection.execute("DELETE FROM draft WHERE ino = ?", (ino,))
-            self._connection.execute("DELETE FROM draft_region WHERE ino = ?", (ino,))
+        with self._connection.change():
+            self._connection.pending.drop_draft(ino)

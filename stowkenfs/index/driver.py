@@ -20,7 +20,7 @@ def as_known_error(error: sqlite3.DatabaseError, path: Path | None) -> Exception
     if primary in _OUT_OF_SPACE:
         return OSError(_OUT_OF_SPACE[primary], f"index: {error}")
     if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
-        return OSError(errno.EIO, f"index: {error}")
+        return OSError(errno.EIO, f"index: {error} ({error.sqlite_errorname})")
     if primary in _DAMAGED or str(error).startswith("Could not decode"):  # text that is none
         return IndexDamaged(path, str(error))
     return error

@@ -20,7 +20,7 @@ class ExtentTable:
 
     def touching(self, ino: InodeNo, start: int, end: int) -> list[Extent]:
         """Those of ``ino`` that touch bytes ``start`` to ``end``, in order."""
-        rows = self._connection.all(
+        rows = self._connection.peek_all(
             "SELECT start, length, record, count FROM extent WHERE ino = ? AND start < ?"
             " AND start >= ifnull((SELECT max(start) FROM extent WHERE ino = ? AND start <= ?), 0)"
             " AND start + length > ? ORDER BY start",
@@ -33,7 +33,7 @@ class ExtentTable:
 
     def page(self, ino: InodeNo, start: int, rows: int) -> list[Extent]:
         """Up to ``rows`` of those that begin at byte ``start`` or behind it."""
-        found = self._connection.all(
+        found = self._connection.peek_all(
             "SELECT start, length, record, count FROM extent"
             " WHERE ino = ? AND start >= ? ORDER BY start LIMIT ?",
             (ino, start, rows),
@@ -44,7 +44,7 @@ class ExtentTable:
 
     def held_bytes(self, ino: InodeNo, size: int) -> int:
         """How many bytes of a file of ``size`` they hold; about, if there are very many."""
-        row = self._connection.one(
+        row = self._connection.peek(
             "SELECT count(*), sum(length), max(start + length) FROM"
             " (SELECT start, length FROM extent WHERE ino = ? ORDER BY start LIMIT ?)",
             (ino, EXTENTS_COUNTED),

@@ -82,7 +82,7 @@ class FrozenTree:
         self._last_names: NamePlace | None = None
 
     def _has_rows(self, table: str) -> bool:
-        found = self._connection.one(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
+        found = self._connection.peek(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
         return self._load is not None and found is not None
 
     # Groups
@@ -118,7 +118,7 @@ class FrozenTree:
             return None
         place = self._last_inodes
         if place is None or not place.first <= ino <= place.last:
-            row = self._connection.one(
+            row = self._connection.peek(
                 f"{INODE_PLACE} WHERE first <= ? ORDER BY first DESC LIMIT 1", (ino,)
             )
             place = InodePlace(*row) if row else None
@@ -133,7 +133,7 @@ class FrozenTree:
             return None
         place, key = self._last_names, (parent, name)
         if place is None or not place[:2] <= key <= place[2:4]:
-            row = self._connection.one(
+            row = self._connection.peek(
                 f"{NAME_PLACE} WHERE (parent, name) <= (?, ?)"
                 " ORDER BY parent DESC, name DESC LIMIT 1",
                 key,
@@ -187,7 +187,7 @@ class FrozenTree:
         """A directory and the name of ``ino`` in it; damaged groups are passed over."""
         if not self.has_names:
             return None
-        for row in self._connection.all(
+        for row in self._connection.peek_all(
             f"{NAME_PLACE} WHERE low_ino <= ? AND high_ino >= ?", (ino, ino)
         ):
             try:
@@ -203,7 +203,7 @@ class FrozenTree:
         """Whether no frozen name is in ``parent``."""
         if not self.has_names:
             return True
-        if self._connection.one("SELECT 1 FROM frozen_name WHERE parent = ? LIMIT 1", (parent,)):
+        if self._connection.peek("SELECT 1 FROM frozen_name WHERE parent = ? LIMIT 1", (parent,)):
             return False
         place = self._reaching(parent)
         return place is None or (
@@ -241,11 +241,11 @@ class FrozenTree:
     def _places_in(self, parent: InodeNo, after: int) -> Iterator[NamePlace]:
         """Groups that begin in ``parent`` and may have positions behind ``after``, in order."""
         sql = f"{NAME_PLACE} WHERE parent = ? AND cookie"
-        row = self._connection.one(f"{sql} <= ? ORDER BY cookie DESC LIMIT 1", (parent, after))
+        row = self._connection.peek(f"{sql} <= ? ORDER BY cookie DESC LIMIT 1", (parent, after))
         if row and NamePlace(*row).cookie + NamePlace(*row).rows > after:
             yield NamePlace(*row)
         while True:
-            found = self._connection.all(
+            found = self._connection.peek_all(
                 f"{sql} > ? ORDER BY cookie LIMIT ?", (parent, after, PLACES_AT_ONCE)
             )
             for row in found:
@@ -282,7 +282,7 @@ class FrozenTree:
 
     def thaw_inodes(self, place: InodePlace) -> None:
         rows = self.inode_group(place).rows()
-        with self._connection.transaction():
+        with self._connection.beside(), self._connection.transaction():
             self._connection.execute("DELETE FROM frozen_inode WHERE first = ?", (place.first,))
             self._insert_inodes(rows)
             self.refresh()
@@ -326,7 +326,7 @@ class FrozenTree:
     def thaw_names(self, place: NamePlace) -> None:
         """Make a group of names hot; they keep their positions."""
         entries: list[Name] = self.name_group(place).entries()
-        with self._connection.transaction():
+        with self._connection.beside(), self._connection.transaction():
             self._connection.execute(
                 "DELETE FROM frozen_name WHERE parent = ? AND name = ?", place[:2]
             )
@@ -342,7 +342,7 @@ class FrozenTree:
         """Up to ``rows`` groups that begin behind ``after``, in order."""
         if self._load is None:
             return []
-        found = self._connection.all(
+        found = self._connection.peek_all(
             f"{INODE_PLACE} WHERE first > ? ORDER BY first LIMIT ?", (after, rows)
         )
         return [InodePlace(*row) for row in found]
@@ -351,7 +351,7 @@ class FrozenTree:
         """Up to ``rows`` groups that begin behind a parent and name, in order."""
         if self._load is None:
             return []
-        found = self._connection.all(
+        found = self._connection.peek_all(
             f"{NAME_PLACE} WHERE (parent, name) > (?, ?) ORDER BY parent, name LIMIT ?",
             (*after, rows),
         )

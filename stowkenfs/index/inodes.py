@@ -7,6 +7,7 @@ from stowkenfs.errors import Corrupt
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.frozen_tree import FrozenTree
+from stowkenfs.index.pending import UNKNOWN, InodeRow
 from stowkenfs.index.rows import Dentry, Inode
 
 __all__ = ["COOKIES_RESERVED", "FIRST_COOKIE", "Dentry", "Inode", "InodeTable"]
@@ -47,7 +48,10 @@ class InodeTable:
     # Inodes
 
     def get(self, ino: InodeNo) -> Inode | None:
-        row = self._connection.one(f"SELECT {_COLUMNS} FROM inode WHERE ino = ?", (ino,))  # noqa: S608
+        change = self._connection.pending.inode(ino)
+        if change is not UNKNOWN:
+            return _inode(change.row) if change else None
+        row = self._connection.peek(f"SELECT {_COLUMNS} FROM inode WHERE ino = ?", (ino,))  # noqa: S608
         return Inode(*row) if row else self.frozen.inode(ino)
 
     def new_number(self) -> InodeNo:
@@ -57,42 +61,32 @@ class InodeTable:
         return InodeNo(number)
 
     def insert(self, inode: Inode) -> None:
-        self._connection.execute(
-            f"INSERT INTO inode ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (
-                inode.ino, inode.mode, inode.uid, inode.gid, inode.nlink, inode.size, inode.rdev,
-                inode.atime_ns, inode.mtime_ns, inode.ctime_ns, inode.parent, inode.target,
-            ),
-        )  # fmt: skip
+        with self._connection.change():
+            self._connection.pending.put_inode(_row(inode), is_new=True)
 
     def update(self, inode: Inode) -> None:
-        """Write all that can change."""
-        if self._update(inode) == 0 and self.frozen.thaw_inode(inode.ino):
-            self._update(inode)
-
-    def _update(self, inode: Inode) -> int:
-        return self._connection.execute(
-            "UPDATE inode SET mode = ?, uid = ?, gid = ?, nlink = ?, size = ?, atime_ns = ?,"
-            " mtime_ns = ?, ctime_ns = ?, parent = ? WHERE ino = ?",
-            (
-                inode.mode, inode.uid, inode.gid, inode.nlink, inode.size, inode.atime_ns,
-                inode.mtime_ns, inode.ctime_ns, inode.parent, inode.ino,
-            ),
-        ).rowcount  # fmt: skip
+        """Keep all that can change."""
+        with self._connection.change():
+            change = self._connection.pending.inode(inode.ino)
+            if change is None:
+                return
+            if change is UNKNOWN:
+                self.frozen.thaw_inode(inode.ino)
+            is_new = change is not UNKNOWN and change.is_new
+            self._connection.pending.put_inode(_row(inode), is_new=is_new)
 
     def delete(self, ino: InodeNo) -> None:
         """Forget the inode, its attributes and its content's places.
 
         The highest number given out is remembered, so that a deleted one stays unused.
         """
-        self.frozen.thaw_inode(ino)
-        for table in ("inode", "extent", "xattr", "conversation", "draft", "draft_region"):
-            self._connection.execute(f"DELETE FROM {table} WHERE ino = ?", (ino,))  # noqa: S608
-        if ino >= self._kept_ino:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO setting VALUES ('next_ino', ?)", (self._next_ino,)
-            )
-            self._kept_ino = self._next_ino
+        with self._connection.change():
+            if self._connection.pending.inode(ino) is UNKNOWN:
+                self.frozen.thaw_inode(ino)
+            self._connection.pending.drop_inode(ino)
+            if ino >= self._kept_ino:
+                self._connection.pending.put_setting("next_ino", self._next_ino)
+                self._kept_ino = self._next_ino
 
     def orphans(self) -> list[InodeNo]:
         """Files without a name that were still open when the vault was last used."""
@@ -102,14 +96,20 @@ class InodeTable:
     # Directory entries
 
     def find(self, parent: InodeNo, name: bytes) -> InodeNo | None:
-        row = self._connection.one(
+        entry = self._connection.pending.name(parent, name)
+        if entry is not UNKNOWN:
+            return InodeNo(entry[0]) if entry else None
+        row = self._connection.peek(
             "SELECT ino FROM dentry WHERE parent = ? AND name = ?", (parent, name)
         )
         return InodeNo(row[0]) if row else self.frozen.find(parent, name)
 
     def find_inode(self, parent: InodeNo, name: bytes) -> Inode | None:
         """The inode behind a name, in one query."""
-        row = self._connection.one(
+        entry = self._connection.pending.name(parent, name)
+        if entry is not UNKNOWN:
+            return self.get(InodeNo(entry[0])) if entry else None
+        row = self._connection.peek(
             "SELECT i.ino, mode, uid, gid, nlink, size, rdev, atime_ns, mtime_ns, ctime_ns,"
             " i.parent, target FROM dentry d JOIN inode i ON i.ino = d.ino"
             " WHERE d.parent = ? AND d.name = ?",
@@ -118,23 +118,45 @@ class InodeTable:
         if row is None and (self.frozen.has_names or self.frozen.has_inodes):
             ino = self.find(parent, name)
             return None if ino is None else self.get(ino)
-        return Inode(*row) if row else None
+        if row is None:
+            return None
+        change = self._connection.pending.inode(row[0])
+        if change is UNKNOWN:
+            return Inode(*row)
+        return _inode(change.row) if change else None
 
-    def link(self, parent: InodeNo, name: bytes, ino: InodeNo) -> None:
-        """Add a name; one that exists is taken over where it is in its directory."""
+    def link(self, parent: InodeNo, name: bytes, ino: InodeNo, *, is_new: bool = False) -> None:
+        """Add a name; one that exists is taken over where it is in its directory.
+
+        ``is_new``: there is none, as the caller knows.
+        """
+        with self._connection.change():
+            cookie = None if is_new else self._cookie(parent, name)
+            if cookie is None:
+                cookie = self.reserve_cookies(1)
+            self._connection.pending.put_name(parent, name, ino, cookie)
+
+    def _cookie(self, parent: InodeNo, name: bytes) -> int | None:
+        """Where a name is in its directory, thawed."""
+        entry = self._connection.pending.name(parent, name)
+        if entry is not UNKNOWN:
+            return entry[1] if entry else None
         self.frozen.thaw_name(parent, name)
-        self._connection.execute(
-            "INSERT INTO dentry VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (parent, name) DO UPDATE SET ino = excluded.ino",
-            (parent, name, ino, self._new_cookie()),
+        row = self._connection.peek(
+            "SELECT cookie FROM dentry WHERE parent = ? AND name = ?", (parent, name)
         )
+        return row[0] if row else None
 
     def unlink(self, parent: InodeNo, name: bytes) -> None:
-        self.frozen.thaw_name(parent, name)
-        self._connection.execute("DELETE FROM dentry WHERE parent = ? AND name = ?", (parent, name))
+        with self._connection.change():
+            if self._connection.pending.name(parent, name) is UNKNOWN:
+                self.frozen.thaw_name(parent, name)
+            self._connection.pending.drop_name(parent, name)
 
     def is_empty(self, directory: InodeNo) -> bool:
-        hot = self._connection.one("SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", (directory,))
+        if directory in self._connection.pending.names:
+            self._connection.flush()
+        hot = self._connection.peek("SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", (directory,))
         return hot is None and self.frozen.is_empty(directory)
 
     def page(self, directory: InodeNo, after: int, rows: int) -> list[tuple[Dentry, Inode]]:
@@ -196,18 +218,14 @@ class InodeTable:
         )
         return {row[0]: Inode(*row) for row in rows}
 
-    def _new_cookie(self) -> int:
-        return self.reserve_cookies(1)
-
     def reserve_cookies(self, count: int) -> int:
         """The first of ``count`` consecutive positions that no entry has had."""
         first = self._next_cookie
         self._next_cookie += count
         if self._next_cookie > self._cookies_end:
             self._cookies_end = first + max(count, COOKIES_RESERVED)
-            self._connection.execute(
-                "INSERT OR REPLACE INTO setting VALUES ('next_cookie', ?)", (self._cookies_end,)
-            )
+            with self._connection.change():
+                self._connection.pending.put_setting("next_cookie", self._cookies_end)
         return first
 
     def _forget_reserved(self) -> None:
@@ -230,7 +248,7 @@ class InodeTable:
     # Extended attributes
 
     def xattr(self, ino: InodeNo, name: bytes) -> bytes | None:
-        row = self._connection.one(
+        row = self._connection.peek(
             "SELECT value FROM xattr WHERE ino = ? AND name = ?", (ino, name)
         )
         return bytes(row[0]) if row else dict(self.frozen.xattrs(ino)).get(name)
@@ -240,7 +258,7 @@ class InodeTable:
 
     def xattrs(self, ino: InodeNo) -> tuple[tuple[bytes, bytes], ...]:
         """Names and values, sorted."""
-        rows = self._connection.all(
+        rows = self._connection.peek_all(
             "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", (ino,)
         )
         if not rows:
@@ -287,3 +305,14 @@ class InodeTable:
             (after, rows),
         )
         return [(row[0], InodeNo(row[1])) for row in found]
+
+
+def _row(inode: Inode) -> InodeRow:
+    return (
+        inode.ino, inode.mode, inode.uid, inode.gid, inode.nlink, inode.size, inode.rdev,
+        inode.atime_ns, inode.mtime_ns, inode.ctime_ns, inode.parent, inode.target,
+    )  # fmt: skip
+
+
+def _inode(row: InodeRow) -> Inode:
+    return Inode(InodeNo(row[0]), *row[1:10], InodeNo(row[10]), row[11])

@@ -1,6 +1,7 @@
 """An index as it is at one moment, for work that takes long."""
 
 from stowkenfs.index.connection import Connection
+from stowkenfs.index.pending import PendingRows
 
 
 class Snapshot(Connection):
@@ -11,7 +12,12 @@ class Snapshot(Connection):
     """
 
     def __init__(self, of: Connection) -> None:
+        of.flush()
         self._path, self._address = of._path, of._address  # noqa: SLF001 - of its own kind
+        self.pending = PendingRows()
+        self._journal = None
+        self._room = None
+        self._changing = self._beside = self._builds_upon = False
         self._depth = 0
         self._undo = []
         self._wal_fd = None

@@ -1,7 +1,7 @@
 """Room for the index on a full disk: what is deleted has to be noted somewhere, too.
 
-Two things see to it. The WAL and the database have some blocks behind their ends, so that
-neither a commit meets a full disk, nor the copying of the WAL. And a file of a fixed size,
+Two things see to it. The WAL, its index and the database have some blocks behind their ends,
+so that neither a commit meets a full disk, nor the copying of the WAL. And a file of a fixed size,
 the *reserve*, is given up when there is no room for even that, by those who make room: see
 ``giving_room``. Until there is room enough to make it again, nobody else gets any.
 """
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 RESERVE = "reserve"
 """The file, in the vault's directory."""
-RESERVE_BYTES = 256 << 10
+RESERVE_BYTES = 384 << 10
 LOG_ROOM_BYTES = 96 << 10
 """What the WAL has for one more transaction."""
 DATABASE_ROOM_BYTES = 32 << 10
@@ -30,11 +30,16 @@ PLENTY_BYTES = 256 << 20
 """Free on a disk that is not expected to be full when the vault is opened again."""
 STEP_BYTES = 256 << 10
 """So much more is taken at once as long as the disk has it."""
+PLENTY_STEP_BYTES = 4 << 20
+"""So much of a disk that has plenty."""
+ROW_BYTES = 6 << 10
+"""What one row may take: pages of its table, its index, what notes it, and their parents."""
 
 # Of the WAL-index (www.sqlite.org/walformat.html): bytes in a page, frames in the WAL, pages
 # of the database as of the last of them.
 _ABOUT = struct.Struct("=HII")
 _ABOUT_AT = 14
+_ABOUT_PART_BYTES, _ABOUT_PART_FRAMES = 32 << 10, 4096
 _LOG_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
 
@@ -131,11 +136,11 @@ class IndexRoom:
         self._reserve = reserve
         self._copy_log = copy_log
         self._log_end = self._database_end = 0
-        self._position = self._pages = 0
+        self._position = self._pages = self._page_bytes = 0
         # Closing one of these would end SQLite's locks on the file: it is done at the end.
         self._files = [
             os.open(f"{path}{suffix}", flags | os.O_CLOEXEC)
-            for suffix, flags in (("", os.O_RDWR), ("-wal", os.O_RDWR), ("-shm", os.O_RDONLY))
+            for suffix, flags in (("", os.O_RDWR), ("-wal", os.O_RDWR), ("-shm", os.O_RDWR))
         ]
         self._database, self._log, self._about = self._files
 
@@ -178,6 +183,21 @@ class IndexRoom:
             self._position = 0
         self._take()
 
+    def rows_possible(self, wanted: int) -> int:
+        """See to a transaction, and of how many rows more it may be: up to ``wanted``, or 0.
+
+        Raises OSError (ENOSPC).
+        """
+        self.ensure()
+        if self._rows() < wanted and not self.is_short:
+            self._take()
+        return max(min(wanted, self._rows()), 0)
+
+    def _rows(self) -> int:
+        log = self._log_end - self._position - LOG_ROOM_BYTES
+        database = self._database_end - self._pages * self._page_bytes - DATABASE_ROOM_BYTES
+        return min(log, database) // ROW_BYTES
+
     def _is_enough(self) -> bool:
         """Whether there are blocks for one more transaction, as far as is known."""
         page, frames, pages = _ABOUT.unpack(os.pread(self._about, _ABOUT.size, _ABOUT_AT))
@@ -193,10 +213,15 @@ class IndexRoom:
     def _take(self) -> bool:
         """Whether there is room for a transaction now, which is taken where that can be."""
         # A disk that is nearly full would give what it has, and refuse the rest.
-        ahead = STEP_BYTES if _free_bytes(self._log) >= 8 * STEP_BYTES else 0
+        free = _free_bytes(self._log)
+        ahead = STEP_BYTES if free >= 8 * STEP_BYTES else 0
+        if free >= PLENTY_BYTES:
+            ahead = PLENTY_STEP_BYTES
         log_end = max(self._position + LOG_ROOM_BYTES + ahead, os.fstat(self._log).st_size)
         database_end = self._pages * self._page_bytes + DATABASE_ROOM_BYTES + ahead
-        codes = {_allocate(self._log, log_end), _allocate(self._database, database_end)}
+        about_end = _about_bytes(log_end // (self._page_bytes + _FRAME_HEADER_BYTES))
+        ends = (self._log, log_end), (self._database, database_end), (self._about, about_end)
+        codes = {_allocate(*end) for end in ends}
         if not codes.isdisjoint(FULL):
             return False
         if codes != {0}:  # a filesystem on which nothing can be taken ahead
@@ -208,6 +233,11 @@ class IndexRoom:
 def full() -> OSError:
     """The error of a disk that has no room."""
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _about_bytes(frames: int) -> int:
+    """The length of the WAL-index for so many frames; it grows by one part before they need it."""
+    return (frames // _ABOUT_PART_FRAMES + 2) * _ABOUT_PART_BYTES
 
 
 def _free_bytes(where: int | Path) -> int:

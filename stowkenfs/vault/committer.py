@@ -167,5 +167,6 @@ class Committer:
             await self._near.note(assembly.near)
 
     async def _sync_round(self, waiting: Sequence[None]) -> list[bool]:
+        self._connection.flush()
         await anyio.to_thread.run_sync(self._connection.sync)
         return [True] * len(waiting)

@@ -46,6 +46,8 @@ class Draft:
         ino: InodeNo,
         generation: int,
         regions: list[Region],
+        *,
+        is_new: bool = False,
     ) -> None:
         self._directory = path
         self._table = table
@@ -58,7 +60,7 @@ class Draft:
         self._fd: int | None = None
         self._sync_failed = False
         self._tail: Region | None = None
-        on_disk = self._length_on_disk()
+        on_disk = 0 if is_new else self._length_on_disk()
         for region in regions:
             if region.length is None:
                 region.length = max(on_disk - region.file_start, 0)
@@ -370,10 +372,10 @@ def _part(region: Region, start: int, end: int) -> Region:
 
 
 def new_draft(directory: Path, table: DraftTable, spools: Spools, ino: InodeNo) -> Draft:
-    """An empty draft; it has a row and no file yet."""
+    """An empty draft; it has a row and, its generation being new, no file yet."""
     generation = spools.next_generation()
     table.put(ino, generation, [])
-    return Draft(directory, table, spools, ino, generation, [])
+    return Draft(directory, table, spools, ino, generation, [], is_new=True)
 
 
 def load_draft(directory: Path, table: DraftTable, spools: Spools, ino: InodeNo) -> Draft | None:

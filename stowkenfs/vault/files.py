@@ -178,7 +178,7 @@ class FileTable:
         rows = self._rows_at_once()
         for start in range(0, len(waiting), rows):
             some = waiting[start : start + rows]
-            with giving_room(), self._connection.transaction():
+            with giving_room(), self._connection.change():
                 for ino in some:
                     self._purge_if_forgotten(ino)
             self._forgotten.difference_update(some)
@@ -198,7 +198,7 @@ class FileTable:
         """Forget a file that has neither a name nor a user."""
         live = self._live.get(ino)
         draft = live.draft if live is not None else self._load_draft(ino)
-        with giving_room(), self._connection.transaction():
+        with giving_room(), self._connection.change():
             if draft is not None:
                 self._connection.after_commit(partial(self._stale.append, draft.forget()))
             self._inodes.delete(ino)
@@ -212,7 +212,7 @@ class FileTable:
     def settle(self, live: LiveFile) -> None:
         """Bring the index's row up to date."""
         if live.unsettled:
-            with giving_room(), self._connection.transaction():
+            with giving_room(), self._connection.change():
                 self._inodes.update(live.inode)
                 live.unsettled = False
 
@@ -223,7 +223,7 @@ class FileTable:
         unsettled = [ino for ino, live in self._live.items() if live.unsettled or not live.users]
         rows = self._rows_at_once()
         for start in range(0, len(unsettled), rows):
-            with giving_room(), self._connection.transaction():
+            with giving_room(), self._connection.change():
                 for ino in unsettled[start : start + rows]:
                     live = self._live.get(ino)
                     if live is None:
@@ -232,6 +232,8 @@ class FileTable:
                     if not live.users:
                         self._connection.after_commit(partial(self._let_go, ino))
             await anyio.lowlevel.checkpoint()
+        with giving_room():
+            self._connection.flush()
 
     # Changes
 
@@ -247,7 +249,7 @@ class FileTable:
         self._connection.require_room()
         live.note_change(start)
         if live.draft is None:
-            with self._connection.transaction():
+            with self._connection.change():
                 draft = self._new_draft(ino)
                 draft.write(start, content)
             live.draft = draft
@@ -273,7 +275,11 @@ class FileTable:
             with ExitStack() as changing:
                 if size < live.inode.size:
                     changing.enter_context(giving_room())
-                changing.enter_context(self._connection.transaction())
+                is_sealed = size < live.inode.size and self._catalogue.has_extents(ino)
+                enter = self._connection.transaction if is_sealed else self._connection.change
+                changing.enter_context(enter())
+                if is_sealed:
+                    self._catalogue.cut_extents(ino, size)
                 if size < live.inode.size:
                     self._cut(live, size)
                 now = self._clock()
@@ -286,7 +292,6 @@ class FileTable:
 
     def _cut(self, live: LiveFile, size: int) -> None:
         live.note_change(size)
-        self._catalogue.cut_extents(live.inode.ino, size)
         if live.draft is not None:
             live.draft.truncate(size)
             self._let_go_if_empty(live, live.draft)
@@ -311,7 +316,7 @@ class FileTable:
         if live.draft is not draft or live.changed_from is not None:
             self._stale.append(move.path)
             return
-        with giving_room(), self._connection.transaction():
+        with giving_room(), self._connection.change():
             self._connection.after_commit(partial(self._stale.append, draft.finish_move(move)))
 
     def sealed(self, live: LiveFile, start: int, end: int, extents: list[Extent]) -> None:

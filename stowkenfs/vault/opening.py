@@ -12,6 +12,8 @@ from pathlib import Path
 
 from stowkenfs.errors import VaultNotWritable
 from stowkenfs.index.connection import Connection
+from stowkenfs.index.journal import NAME as JOURNAL
+from stowkenfs.index.journal import has_entries
 from stowkenfs.index.space import Reserve
 from stowkenfs.store.local import LocalStore, sync_directory
 from stowkenfs.vault.config import VaultConfig
@@ -76,6 +78,7 @@ def open_index(
                 directory / INDEX,
                 create=not has_packs,
                 reserve=reserve,
+                journal=directory / JOURNAL,
                 before_copying=before_copying,
             )
         except OSError as error:
@@ -93,7 +96,8 @@ def open_index_to_read(directory: Path, closing: contextlib.ExitStack) -> Connec
     path, wal = directory / INDEX, directory / f"{INDEX}-wal"
     if not path.exists():
         raise VaultNotWritable(directory)
-    if not (wal.exists() and wal.stat().st_size):
+    has_changes = has_entries(directory / JOURNAL)
+    if not has_changes and not (wal.exists() and wal.stat().st_size):
         connection = Connection(path, read_only=True)
         try:
             if connection.is_settled():
@@ -107,4 +111,6 @@ def open_index_to_read(directory: Path, closing: contextlib.ExitStack) -> Connec
     shutil.copyfile(path, copy)
     if wal.exists():
         shutil.copyfile(wal, f"{copy}-wal")
-    return Connection(copy, create=False)
+    if has_changes:
+        shutil.copyfile(directory / JOURNAL, Path(folder, JOURNAL))
+    return Connection(copy, create=False, journal=Path(folder, JOURNAL))

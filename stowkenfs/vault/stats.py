@@ -13,6 +13,7 @@ from stowkenfs.frames.codec import FrameKind
 from stowkenfs.index.connection import Connection, Scanner
 from stowkenfs.index.frozen import InodeGroup
 from stowkenfs.index.frozen_scan import frozen_totals
+from stowkenfs.index.journal import NAME as JOURNAL
 from stowkenfs.index.space import RESERVE
 from stowkenfs.store.block import BlockKind, Layout
 from stowkenfs.vault.stats_report import KindBytes, VaultStats
@@ -206,7 +207,7 @@ def measure(directory: Path) -> DiskUsage:
             path = Path(parent, name)
             within = path.relative_to(directory).parts[0]
             size = _disk_bytes(path, is_index=within.startswith("index.db"))
-            if within == RESERVE:
+            if within in (RESERVE, JOURNAL):
                 continue
             total += size
             index += size if within.startswith("index.db") else 0

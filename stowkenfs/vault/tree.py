@@ -151,9 +151,9 @@ class Tree:
             parent=parent if is_directory else InodeNo(0),
             target=target,
         )
-        with self._connection.transaction():
+        with self._connection.change():
             self._inodes.insert(inode)
-            self._inodes.link(parent, name, inode.ino)
+            self._inodes.link(parent, name, inode.ino, is_new=True)
             self._touch(directory, now, links=int(is_directory))
         return inode
 
@@ -188,8 +188,8 @@ class Tree:
         if self._inodes.find(parent, name) is not None:
             raise AlreadyExists(f"{name!r} exists")
         now = self._clock()
-        with self._connection.transaction():
-            self._inodes.link(parent, name, inode.ino)
+        with self._connection.change():
+            self._inodes.link(parent, name, inode.ino, is_new=True)
             inode.nlink += 1
             inode.ctime_ns = now
             self._inodes.update(inode)
@@ -204,7 +204,7 @@ class Tree:
         if stat.S_ISDIR(inode.mode):
             raise IsADirectory(f"{name!r} is a directory")
         now = self._clock()
-        with giving_room(), self._connection.transaction():
+        with giving_room(), self._connection.change():
             self._inodes.unlink(parent, name)
             self._drop_name(inode, now)
             self._touch(directory, now)
@@ -215,7 +215,7 @@ class Tree:
         directory, inode = self._directory(parent), self._child(parent, name)
         self._check_removable(inode, name)
         now = self._clock()
-        with giving_room(), self._connection.transaction():
+        with giving_room(), self._connection.change():
             self._inodes.unlink(parent, name)
             self._drop_name(inode, now)
             self._touch(directory, now, links=-1)
@@ -261,12 +261,12 @@ class Tree:
         if victim is not None:
             self._check_replaceable(victim, new_name, is_directory=is_directory)
         now = self._clock()
-        with self._connection.transaction():
+        with self._connection.change():
             if victim is not None:
                 self._drop_name(victim, now)
                 target.nlink -= is_directory
             self._inodes.unlink(parent, name)
-            self._inodes.link(new_parent, new_name, inode.ino)
+            self._inodes.link(new_parent, new_name, inode.ino, is_new=victim is None)
             if is_directory:
                 inode.parent = new_parent
             inode.ctime_ns = now
@@ -292,7 +292,7 @@ class Tree:
                 self._check_not_below(moved.ino, destination)
         now = self._clock()
         gained = int(stat.S_ISDIR(one.mode)) - int(stat.S_ISDIR(other.mode))
-        with self._connection.transaction():
+        with self._connection.change():
             self._inodes.link(parent, name, other.ino)
             self._inodes.link(new_parent, new_name, one.ino)
             for moved, destination in ((one, new_parent), (other, parent)):
@@ -339,7 +339,7 @@ class Tree:
         inode.atime_ns = inode.atime_ns if atime_ns is None else _kept_time(atime_ns)
         inode.mtime_ns = inode.mtime_ns if mtime_ns is None else _kept_time(mtime_ns)
         inode.ctime_ns = self._clock()
-        with self._connection.transaction():  # of which no half stays in memory
+        with self._connection.change():  # of which no half stays in memory
             self._inodes.update(inode)
         return inode
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from stowkenfs.store.local import sync_directory
+
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS_SPACE_BYTES = 4 << 30
 START_SECONDS = 30.0
@@ -262,6 +264,7 @@ class Mount:
 
     def _drafts(self) -> list[tuple[int, int]]:
         """Inode and generation of each draft, from behind the daemon's back."""
+        sync_directory(self.path)  # else the index may not have all changes yet
         index = sqlite3.connect(f"{(self.vault / 'index.db').as_uri()}?mode=ro", uri=True)
         try:
             return index.execute("SELECT ino, generation FROM draft").fetchall()

@@ -76,8 +76,10 @@ def test_an_emptied_file_does_not_stay_a_draft(shared: Mount, folder: Path) -> N
         file.write(b"y" * 300_000)
         file.truncate(0)
     shared.wait_sealed()
-    time.sleep(0.2)
-    assert shared.status()["files_waiting_to_be_sealed"] == "0"
+    deadline = time.monotonic() + 5
+    while shared.status()["files_waiting_to_be_sealed"] != "0":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert (folder / "file").stat().st_size == 0
 
 

@@ -19,6 +19,7 @@ from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.catalogue import Catalogue
 from stowkenfs.index.changes import DentryChange
 from stowkenfs.index.connection import Connection
+from stowkenfs.index.journal import Journal
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault import opening
 from stowkenfs.vault.files import FILE_BYTES_MAX
@@ -32,14 +33,21 @@ LINE = b'{"role": "user", "content": "a line that is long enough to become a seg
 
 
 class FullDisk(Connection):
-    """An index whose commits fail while it is ``full``."""
+    """An index that keeps no change while it is ``full``."""
 
     full = False
 
-    def execute(self, sql: str, parameters: Sequence[object] = ()):
-        if self.full and sql == "COMMIT":
+    def _commit(self) -> None:
+        self._require()
+        super()._commit()
+
+    def _tell(self, journal: Journal, told: bytearray) -> None:
+        self._require()
+        super()._tell(journal, told)
+
+    def _require(self) -> None:
+        if self.full:
             raise OSError(errno.ENOSPC, "index: no space")
-        return super().execute(sql, parameters)
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ stand between the vault and the medium; nothing is faked.
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -42,30 +43,23 @@ class RecordingStore(LocalStore):
 class RecordingConnection(Connection):
     """Notes the tables of each commit that are about stored content."""
 
-    _tables: set[str]
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._tables: set[str] = set()
+        self._writer.set_trace_callback(self._note)
 
     def _note(self, sql: str) -> None:
-        if sql == "COMMIT":
+        if sql.startswith("BEGIN"):
+            self._tables = set()
+        elif sql == "COMMIT":
             CALLS.extend(f"commit {table}" for table in sorted(self._tables))
-        elif not sql.startswith(("SELECT", "PRAGMA", "BEGIN")):
+        elif not sql.startswith(("SELECT", "PRAGMA")):
             found = _TABLE.search(sql)
             if found and found[1] in ("block", "extent", "draft", "draft_region"):
                 if self._depth:
                     self._tables.add(found[1])
                 else:
                     CALLS.append(f"commit {found[1]}")
-
-    def execute(self, sql: str, parameters: Sequence[object] = ()):
-        result = super().execute(sql, parameters)
-        if sql == "BEGIN IMMEDIATE":
-            self._tables = set()
-        self._note(sql)
-        return result
-
-    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        super().execute_many(sql, rows)
-        if rows:
-            self._note(sql)
 
     def sync(self) -> None:
         super().sync()

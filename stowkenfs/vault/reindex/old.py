@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stowkenfs.errors import IndexDamaged
+from stowkenfs.errors import IndexDamaged, UnknownFormat
 from stowkenfs.ids import InodeNo, PackNo
 from stowkenfs.index.changes import Change, DentryChange, InodeChange
-from stowkenfs.index.connection import Row, read_index
+from stowkenfs.index.connection import Connection, Row, read_index
+from stowkenfs.index.journal import NAME as JOURNAL
+from stowkenfs.index.journal import has_entries
 from stowkenfs.index.rows import Extent, Inode
 from stowkenfs.vault.closed import LOG_MARK, ClosedMark
 from stowkenfs.vault.opened import why_not
@@ -48,8 +50,9 @@ def read_old_index(directory: Path) -> OldIndex | None:
         closed.is_due = closed.is_whole()
         closed.forget()  # reading it copies its log
         (directory / LOG_MARK).unlink(missing_ok=True)
+        _take_journal(path, directory / JOURNAL)
         old = _read(directory, path, is_whole=closed.is_due)
-    except (IndexDamaged, OSError, TypeError, ValueError):
+    except (IndexDamaged, UnknownFormat, OSError, TypeError, ValueError):
         return None
     closed.write()
     return old
@@ -85,6 +88,12 @@ def _read(directory: Path, path: Path, *, is_whole: bool) -> OldIndex | None:
             {PackNo(pack): length for pack, length in rows("SELECT pack, length FROM pack")},
             is_whole,
         )
+
+
+def _take_journal(path: Path, journal: Path) -> None:
+    """Have in the index what its journal tells. Raises IndexDamaged, UnknownFormat, OSError."""
+    if has_entries(journal):
+        Connection(path, create=False, journal=journal).close()
 
 
 def _inodes(
