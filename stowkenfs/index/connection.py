@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from stowkenfs.errors import UnknownFormat
+from stowkenfs.index.change import Change
 from stowkenfs.index.database import Database
 from stowkenfs.index.driver import read_index
 from stowkenfs.index.journal import Journal, entries
@@ -28,33 +29,11 @@ log = logging.getLogger(__name__)
 PENDING_ROWS_MAX = 512
 """Writing them takes the loop about three milliseconds."""
 
+NUMBERS = range(1 << 62)
+"""Of journals and entries; others are damage."""
+
 CHANGE_ROWS = 16
 """What a change has at most, but for drafts of many regions and removals of many files."""
-
-
-class Change:
-    """The context of ``Connection.change``; a class, because a generator takes twice the time."""
-
-    __slots__ = ("_connection", "_is_outermost")
-
-    def __init__(self, connection: "Connection") -> None:
-        self._connection = connection
-        self._is_outermost = False
-
-    def __enter__(self) -> None:
-        self._is_outermost = self._connection.begin_change()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self._is_outermost:
-            return
-        if kind is not None:
-            self._connection.fail_change()
-            return
-        try:
-            self._connection.end_change()
-        except BaseException:
-            self._connection.fail_change()
-            raise
 
 
 class Connection(Database):
@@ -106,21 +85,23 @@ class Connection(Database):
     def _begin_journal(self, path: Path) -> None:
         """Have in the database what a journal tells that it has not, and begin another one."""
         rows = self.all("SELECT name, value FROM setting WHERE name LIKE 'journal%'")
-        kept: dict[str, int] = dict(rows)
-        database, number = kept.get("journal", 0), kept.get("journal_number", 0)
-        with giving_room(), self.transaction():
-            for entry in entries(path, database, number) if database else ():
-                try:
+        kept = {name: value for name, value in rows if value in NUMBERS}
+        database, before = kept.get("journal", 0), kept.get("journal_number", 0)
+        number, name = before, uuid.uuid4().int >> 66
+        try:
+            with giving_room(), self.transaction():
+                for entry in entries(path, database, number) if database else ():
                     self.pending.apply(entry)
-                except ValueError as error:
-                    raise self.damaged(f"its journal cannot be read: {error}") from error
-                number += 1
-            database = uuid.uuid4().int >> 65
-            self.execute_many(
-                "INSERT OR REPLACE INTO setting VALUES (?, ?)",
-                [("journal", database), ("journal_number", number)],
-            )
-        self._journal = Journal(path, database, number)
+                    number += 1
+                self.execute_many(
+                    "INSERT OR REPLACE INTO setting VALUES (?, ?)",
+                    [("journal", name), ("journal_number", number)],
+                )
+        except (ValueError, sqlite3.IntegrityError) as error:
+            raise self.damaged(f"its journal cannot be taken over: {error}") from error
+        if number != before:  # entries that outlived a power cut are to outlive another one
+            self.sync()
+        self._journal = Journal(path, name, number)
 
     @property
     def has_pending(self) -> bool:
@@ -241,7 +222,7 @@ class Connection(Database):
         """
         self._undo.append(undo)
 
-    def change(self) -> "Change":
+    def change(self) -> Change:
         """All or nothing, of ``pending`` rows only; survives the process when it is over.
 
         Inside another one or a transaction it is a part of that. Event loop's thread only,

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _DIRECTORIES = ("packs", "drafts")
 _FILES = re.compile(
-    r"superblock(\.new)?|lock|reserve|log|index\.db.*|(opened|closed)-.*", re.DOTALL
+    r"superblock(\.new)?|lock|journal|reserve|log|index\.db.*|(opened|closed)-.*", re.DOTALL
 )
 _OTHERS = 0o077
 

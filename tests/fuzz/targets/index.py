@@ -1,5 +1,6 @@
 """The tree in packs, keys, and small files of a vault."""
 
+import sqlite3
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +10,18 @@ import numpy as np
 
 from stowkenfs.errors import Corrupt
 from stowkenfs.ids import InodeNo
+from stowkenfs.index.connection import Connection
 from stowkenfs.index.frozen import InodeGroup, NameGroup, encode_inodes, encode_names
 from stowkenfs.index.frozen_columns import Cursor, decode_column, encode_column
 from stowkenfs.index.keys import Grain, decode_keys, encode_keys
+from stowkenfs.index.pending import PendingRows
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.draft_files import draft_path, parse_draft_name
 from stowkenfs.vault.lock import is_locked, read_holder
 from stowkenfs.vault.namespace import decode_changes
 from stowkenfs.vault.opened import times_opened, why_not
 from stowkenfs.vault.superblock import read_superblock, write_superblock
+from tests.format_vectors import VECTORS
 from tests.fuzz.frozen import frozen_blocks
 from tests.fuzz.target import Target
 from tests.fuzz.targets.frames import of_vectors
@@ -138,6 +142,18 @@ def _settings(content: bytes) -> None:
         why_not(directory, {"vault": numbers[0], "opened": numbers[1]})
 
 
+def _journal(content: bytes) -> None:
+    """An entry, told again and written: to an index that has nothing of it."""
+    pending = PendingRows()
+    pending.apply(content)
+    connection = Connection(None)
+    try:
+        with connection.transaction():
+            pending.write(connection.execute_many)
+    finally:
+        connection.close()
+
+
 _found = read_superblock(Path(__file__).parents[2] / "vaults" / "v3" / "vault")
 assert _found is not None
 _SUPERBLOCK = _found
@@ -155,6 +171,12 @@ TARGETS = (
     Target("keys", _keys, _key_seeds),
     Target(
         "draft-name", _draft, lambda: [b"1a.2", b"spool-3", b"1.", b"ffffffffffffffffffff.1"], ()
+    ),
+    Target(
+        "journal",
+        _journal,
+        lambda: [bytes.fromhex(one["hex"]) for one in VECTORS["journal/entries"]["entries"]],
+        (ValueError, sqlite3.IntegrityError),
     ),
     Target("lock", _lock, _locks, ()),
     Target("settings", _settings, lambda: [bytes(16) + b"3", bytes(16) + b"9" * 18], ()),
