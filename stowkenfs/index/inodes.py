@@ -3,6 +3,8 @@
 import json
 from collections.abc import Sequence
 
+from cachetools import LRUCache
+
 from stowkenfs.errors import Corrupt
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
@@ -18,6 +20,9 @@ COOKIES_RESERVED = 4096
 FIRST_COOKIE = 3
 """ ``.`` and ``..`` have positions 1 and 2."""
 
+XATTR_NAMES_MAX = 4096
+"""Inodes of which it is known which attributes they have; mostly none."""
+
 _COLUMNS = "ino, mode, uid, gid, nlink, size, rdev, atime_ns, mtime_ns, ctime_ns, parent, target"
 
 
@@ -27,13 +32,15 @@ class InodeTable:
     What is not among the hot rows is looked for in ``frozen``; what changes is thawed. That
     raises Corrupt where the group that it is in, or would be in, is damaged.
 
-    Owned: ``_unlisted``, {directory: damage that its listing passed over}.
+    Owned: ``_unlisted``, {directory: damage that its listing passed over}; ``_xattr_names``, a
+    cache of the names of attributes.
     """
 
     def __init__(self, connection: Connection, frozen: FrozenTree | None = None) -> None:
         self._connection = connection
         self.frozen = frozen or FrozenTree(connection)
         self._unlisted: dict[InodeNo, Corrupt] = {}
+        self._xattr_names: LRUCache[InodeNo, frozenset[bytes]] = LRUCache(XATTR_NAMES_MAX)
         row = connection.one(
             "SELECT max(ino) FROM"
             " (SELECT max(ino) AS ino FROM inode UNION ALL SELECT max(last) FROM frozen_inode)"
@@ -232,6 +239,7 @@ class InodeTable:
         """A rolled-back transaction may have held the reservations: claim anew."""
         self._cookies_end = self._next_cookie
         self._kept_ino = 0
+        self._xattr_names.clear()
 
     def path_of(self, ino: InodeNo) -> bytes | None:
         """One path of ``ino`` from the root, for messages; None when it has no name."""
@@ -248,6 +256,11 @@ class InodeTable:
     # Extended attributes
 
     def xattr(self, ino: InodeNo, name: bytes) -> bytes | None:
+        names = self._xattr_names.get(ino)
+        if names is None:  # the kernel asks for one before each write
+            names = self._xattr_names[ino] = frozenset(self.xattr_names(ino))
+        if name not in names:
+            return None
         row = self._connection.peek(
             "SELECT value FROM xattr WHERE ino = ? AND name = ?", (ino, name)
         )
@@ -266,6 +279,7 @@ class InodeTable:
         return tuple((bytes(name), bytes(value)) for name, value in rows)
 
     def set_xattr(self, ino: InodeNo, name: bytes, value: bytes) -> None:
+        self._xattr_names.pop(ino, None)
         self.frozen.thaw_inode(ino)
         self._connection.execute(
             "INSERT INTO xattr VALUES (?, ?, ?)"
@@ -274,6 +288,7 @@ class InodeTable:
         )
 
     def remove_xattr(self, ino: InodeNo, name: bytes) -> None:
+        self._xattr_names.pop(ino, None)
         self.frozen.thaw_inode(ino)
         self._connection.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", (ino, name))
 

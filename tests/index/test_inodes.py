@@ -252,6 +252,20 @@ def test_attributes(connection: Connection) -> None:
     assert table.xattr_names(InodeNo(1)) == [b"user.a"]
 
 
+def test_attributes_that_were_rolled_back_are_not_remembered(connection: Connection) -> None:
+    table = InodeTable(connection)
+    kept = make(table, b"kept")
+    table.set_xattr(kept, b"user.kept", b"1")
+    with pytest.raises(ZeroDivisionError), connection.transaction():  # noqa: PT012
+        table.set_xattr(kept, b"user.lost", b"2")
+        table.remove_xattr(kept, b"user.kept")
+        assert table.xattr(kept, b"user.lost") == b"2"
+        assert table.xattr(kept, b"user.kept") is None
+        raise ZeroDivisionError
+    assert table.xattr(kept, b"user.lost") is None
+    assert table.xattr(kept, b"user.kept") == b"1"
+
+
 def test_conversation_ids(connection: Connection) -> None:
     table = InodeTable(connection)
     table.name_conversation(InodeNo(5), ["a", "b", "a"])

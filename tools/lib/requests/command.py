@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from lib.requests.rows import Bench
 TOOLS = Path(__file__).parents[2]
 PLAIN, NULL, OWN = "plain", "null", "stowkenfs"
 START_SECONDS = 30.0
+SEAL_SECONDS = 5
+"""Longer than it takes to write what one round seals, so that no row waits beside sealing."""
+
+SETTLE_SECONDS = 120.0
 
 Times = dict[str, dict[str, float]]
 """{filesystem: {row: microseconds}}."""
@@ -38,7 +42,7 @@ def run_requests(beside: Sequence[str], rounds: int, count: int, *, as_json: boo
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
             measured.append(
                 {
-                    name: Bench(place / f"round {number}", count, drop_caches).run()
+                    name: Bench(place / f"round {number}", count, drop_caches, settle(place)).run()
                     for name, place in places.items()
                 }
             )
@@ -98,12 +102,29 @@ def own_mount(scratch: Path) -> Iterator[Path]:
     mountpoint = scratch / OWN
     mountpoint.mkdir()
     program = [sys.executable, "-m", "stowkenfs"]
-    options = ["-o", "seal_after=1"]
+    options = ["-o", f"seal_after={SEAL_SECONDS}"]
     subprocess.run([*program, "mount", *options, scratch / "vault", mountpoint], check=True)
     try:
         yield mountpoint
     finally:
         subprocess.run([*program, "umount", mountpoint], check=True)
+
+
+def settle(place: Path) -> Callable[[], None]:
+    """What waits until all is sealed there, if it is a mount of stowkenfs."""
+    status = place / ".stowken" / "status"
+    if not status.exists():
+        return os.sync
+
+    def until_sealed() -> None:
+        os.sync()
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while "\nfiles_waiting_to_be_sealed: 0\n" not in status.read_text():
+            if time.monotonic() > deadline:
+                sys.exit("bench: what was written is not sealed in time")
+            time.sleep(0.1)
+
+    return until_sealed
 
 
 def drop_caches() -> None:

@@ -14,8 +14,6 @@ SMALL = b"x" * 4096
 FIRST = b"a file that is read from the disk again" * 200
 LINE = b"y" * 199 + b"\n"
 CLIENTS = (1, 8, 32)
-SETTLE_SECONDS = 2.5
-"""So that what was written is sealed before it is read cold."""
 
 
 @dataclass(slots=True)
@@ -23,11 +21,13 @@ class Bench:
     """One round in one directory, which is made and removed.
 
     ``times``: {row: microseconds for one operation}; ``count`` operations make a row.
+    ``settle`` returns when the filesystem does nothing any more, ``cold`` when nothing is cached.
     """
 
     folder: Path
     count: int
     cold: Callable[[], None]
+    settle: Callable[[], None]
     times: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> dict[str, float]:
@@ -67,7 +67,7 @@ class Bench:
             os.close(fd)
 
     def _read(self) -> None:
-        time.sleep(SETTLE_SECONDS)
+        self.settle()
         empty, first = self._paths("empty"), self._paths("first")
         self._timed("stat, known", lambda: _each(empty, os.stat))
         self._timed("open, close, known", lambda: _each(empty, _open))
@@ -96,6 +96,7 @@ class Bench:
 
     def _sync(self) -> None:
         """Durable creates of several clients: 4 KiB and fsync each, in a directory each."""
+        self.settle()
         for clients in CLIENTS:
             each = max(self.count // 10 // clients, 4)
             folders = [self.folder / f"synced-{clients}-{number}" for number in range(clients)]
@@ -158,7 +159,7 @@ def _together(threads: list[threading.Thread]) -> None:
 def main() -> None:
     """``python rows.py FOLDER COUNT``: one round, told on standard output; for profiles."""
     folder, count = sys.argv[1:]
-    for row, microseconds in Bench(Path(folder), int(count), os.sync).run().items():
+    for row, microseconds in Bench(Path(folder), int(count), os.sync, os.sync).run().items():
         print(f"{row:<36}{microseconds:10.1f} us")
 
 
