@@ -109,7 +109,14 @@ class Connection(Database):
         return self.pending.count > 0
 
     def flush(self) -> None:
-        """Have all changes in the database. Raises OSError, and they are pending still."""
+        """Have all changes in the database. Raises OSError, and they are pending still.
+
+        They were accepted: nobody who reads or syncs is refused for the room that they take.
+        """
+        with giving_room():
+            self._flush()
+
+    def _flush(self) -> None:
         if self.pending.count:
             with self.transaction():
                 pass
@@ -268,7 +275,7 @@ class Connection(Database):
         if not pending.told:
             return
         if self._at_once or self._builds_upon or journal is None or not journal.fits(pending.told):
-            self.flush()
+            self._flush()  # this one has no leave yet
         else:
             self._tell(journal, pending.told)
         pending.end_change()
@@ -397,8 +404,7 @@ class Connection(Database):
         kept = True
         if self._journal is not None:
             try:
-                with giving_room():
-                    self.flush()
+                self.flush()
             except OSError as error:
                 kept = False
                 log.warning("changes stay in the journal for the next opening: %s", error)

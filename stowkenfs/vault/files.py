@@ -232,8 +232,7 @@ class FileTable:
                     if not live.users:
                         self._connection.after_commit(partial(self._let_go, ino))
             await anyio.lowlevel.checkpoint()
-        with giving_room():
-            self._connection.flush()
+        self._connection.flush()
 
     # Changes
 

@@ -16,7 +16,7 @@ from stowkenfs.index.drafts import DraftTable, Region
 from stowkenfs.index.inodes import Inode, InodeTable
 from stowkenfs.index.journal import ROOM_BYTES
 from stowkenfs.index.pending import PendingRows
-from stowkenfs.index.space import Reserve
+from stowkenfs.index.space import Reserve, giving_room
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"\xff", b"long" * 50])
 STARTS = st.integers(0, 5).map(lambda n: n * 100)
@@ -254,3 +254,28 @@ def test_an_entry_that_is_none_is_refused(told: bytes) -> None:
     damaged = told if told[0] != 4 else told[:-2] + b"\xff\xff"
     with pytest.raises(ValueError, match="an entry of the journal"):
         PendingRows().apply(damaged)
+
+
+def test_what_was_accepted_needs_no_leave_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = Reserve(tmp_path / "reserve")
+    reserve.make()
+    connection = Connection(tmp_path / "index.db", reserve=reserve, journal=tmp_path / "journal")
+    table = InodeTable(connection)
+    table.insert(inode(ROOT_INODE))
+    connection.flush()
+    table.insert(inode(2))
+    table.link(ROOT_INODE, b"a", InodeNo(2))
+    assert connection.pending.count > 0
+    reserve.is_held = False  # others took it
+    monkeypatch.setattr(reserve, "make", lambda: False)
+    assert [dentry.name for dentry, _ in table.page(ROOT_INODE, 0, 10)] == [b"a"]
+    assert connection.pending.count == 0
+    with pytest.raises(OSError, match="No space left"):
+        table.insert(inode(3))
+    with giving_room():
+        table.unlink(ROOT_INODE, b"a")
+    connection.flush()
+    assert table.find(ROOT_INODE, b"a") is None
+    connection.close()

@@ -1,7 +1,9 @@
-"""What figures were measured on."""
+"""What figures are measured on."""
 
 import os
 import platform
+import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -12,3 +14,12 @@ def about_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "kernel": platform.release(),
     }
+
+
+def drop_caches() -> None:
+    """Let the next read ask the filesystem; where that may not be, it is warm, and said so."""
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    except OSError:
+        print("bench: caches cannot be dropped here; reads are warm", file=sys.stderr)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.density.tables import table
-from lib.machine import about_machine
+from lib.machine import about_machine, drop_caches
 from lib.requests.rows import Bench
 
 TOOLS = Path(__file__).parents[2]
@@ -125,12 +125,3 @@ def settle(place: Path) -> Callable[[], None]:
             time.sleep(0.1)
 
     return until_sealed
-
-
-def drop_caches() -> None:
-    """So that the next row asks the filesystem again; where that may not be, it is warm."""
-    os.sync()
-    try:
-        Path("/proc/sys/vm/drop_caches").write_text("3")
-    except OSError:
-        print("bench: caches cannot be dropped here; cold rows are warm", file=sys.stderr)
