@@ -61,6 +61,7 @@ class Connection(Database):
         self._changing = self._beside = self._builds_upon = self._at_once = False
         self._undo: list[Callable[[], None]] = []
         self._after: list[Callable[[], None]] = []
+        self._written: list[Callable[[PendingRows], None]] = []
         self._room: IndexRoom | None = None
         self._rows_possible = PENDING_ROWS_MAX
         self._journal: Journal | None = None
@@ -137,6 +138,8 @@ class Connection(Database):
             return
         with self._translated():
             pending.write(self._writer.executemany)
+        for then in self._written:
+            then(pending)
 
     # Statements
 
@@ -228,6 +231,10 @@ class Connection(Database):
         It looks by ``peek`` and at ``pending``: the disk may refuse to settle them.
         """
         self._undo.append(undo)
+
+    def on_written(self, then: Callable[[PendingRows], None]) -> None:
+        """Call ``then`` with pending rows that the database has now, unless it is rolled back."""
+        self._written.append(then)
 
     def change(self) -> Change:
         """All or nothing, of ``pending`` rows only; survives the process when it is over.

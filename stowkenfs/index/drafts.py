@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.connection import Connection
@@ -22,12 +23,37 @@ class Region:
     length: int | None
     spool: int = 0
 
+    @property
+    def end(self) -> int:
+        """One past its last byte of the document."""
+        return self.start + (self.length or 0)
+
+    @property
+    def file_end(self) -> int:
+        return self.file_start + (self.length or 0)
+
+    def part(self, start: int, end: int) -> "Region":
+        """What of it is in a range that it overlaps."""
+        low, high = max(self.start, start), min(self.end, end)
+        return Region(low, self.file_start + low - self.start, high - low, self.spool)
+
 
 class DraftTable:
-    """Queries on drafts. Event loop's thread only."""
+    """Queries on drafts. Event loop's thread only.
+
+    Owned: ``_there``, the inodes that have one: most files have none, and each is asked when it
+    is opened.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._find_all()
+        connection.on_rollback(self._find_all)
+
+    def _find_all(self) -> None:
+        rows = self._connection.peek_all("SELECT ino FROM draft")
+        changes = self._connection.pending.drafts
+        self._there = {row[0] for row in rows} | set(changes)
 
     def all(self) -> list[tuple[InodeNo, int]]:
         """Inode and generation of each draft."""
@@ -35,11 +61,11 @@ class DraftTable:
         return [(InodeNo(row[0]), row[1]) for row in rows]
 
     def generation(self, ino: InodeNo) -> int | None:
+        if ino not in self._there:
+            return None
         change = self._connection.pending.draft(ino)
         if change is not None and change.whole:
             return change.generation
-        if self._connection.pending.is_new(ino):
-            return None
         row = self._connection.peek("SELECT generation FROM draft WHERE ino = ?", (ino,))
         return int(row[0]) if row else None
 
@@ -77,6 +103,7 @@ class DraftTable:
 
     def put(self, ino: InodeNo, generation: int, regions: list[Region]) -> None:
         """State the whole draft anew."""
+        self._there.add(ino)
         with self._connection.change():
             rows = [(r.start, r.file_start, r.length, r.spool) for r in regions]
             self._connection.pending.put_draft(ino, generation, rows)
@@ -96,3 +123,4 @@ class DraftTable:
     def delete(self, ino: InodeNo) -> None:
         with self._connection.change():
             self._connection.pending.drop_draft(ino)
+            self._connection.after_commit(partial(self._there.discard, ino))

@@ -10,6 +10,7 @@ from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.frozen_tree import FrozenTree
 from stowkenfs.index.pending import UNKNOWN, InodeRow
+from stowkenfs.index.recent import RecentRows
 from stowkenfs.index.rows import Dentry, Inode
 
 __all__ = ["COOKIES_RESERVED", "FIRST_COOKIE", "Dentry", "Inode", "InodeTable"]
@@ -33,11 +34,18 @@ class InodeTable:
     raises Corrupt where the group that it is in, or would be in, is damaged.
 
     Owned: ``_unlisted``, {directory: damage that its listing passed over}; ``_xattr_names``, a
-    cache of the names of attributes.
+    cache of the names of attributes; ``recent``, which only one has that nobody writes beside.
     """
 
-    def __init__(self, connection: Connection, frozen: FrozenTree | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        frozen: FrozenTree | None = None,
+        recent: RecentRows | None = None,
+    ) -> None:
         self._connection = connection
+        self._recent = recent or RecentRows(0)
+        connection.on_written(self._recent.absorb)
         self.frozen = frozen or FrozenTree(connection)
         self._unlisted: dict[InodeNo, Corrupt] = {}
         self._xattr_names: LRUCache[InodeNo, frozenset[bytes]] = LRUCache(XATTR_NAMES_MAX)
@@ -58,8 +66,15 @@ class InodeTable:
         change = self._connection.pending.inode(ino)
         if change is not UNKNOWN:
             return _inode(change.row) if change else None
+        known = self._recent.inodes.get(ino)
+        if known is not UNKNOWN:
+            return _inode(known) if known else None
         row = self._connection.peek(f"SELECT {_COLUMNS} FROM inode WHERE ino = ?", (ino,))  # noqa: S608
-        return Inode(*row) if row else self.frozen.inode(ino)
+        if row is None:
+            frozen = self.frozen.inode(ino)
+            row = _row(frozen) if frozen else None
+        self._recent.inodes.put(ino, row)
+        return _inode(row) if row else None
 
     def new_number(self) -> InodeNo:
         """A number that no inode of this vault has had."""
@@ -106,31 +121,38 @@ class InodeTable:
         entry = self._connection.pending.name(parent, name)
         if entry is not UNKNOWN:
             return InodeNo(entry[0]) if entry else None
+        known = self._recent.name(parent, name)
+        if known is not UNKNOWN:
+            return InodeNo(known) if known else None
         row = self._connection.peek(
             "SELECT ino FROM dentry WHERE parent = ? AND name = ?", (parent, name)
         )
-        return InodeNo(row[0]) if row else self.frozen.find(parent, name)
+        ino = InodeNo(row[0]) if row else self.frozen.find(parent, name)
+        self._recent.names.put((parent, name), ino)
+        return ino
 
     def find_inode(self, parent: InodeNo, name: bytes) -> Inode | None:
-        """The inode behind a name, in one query."""
-        entry = self._connection.pending.name(parent, name)
-        if entry is not UNKNOWN:
-            return self.get(InodeNo(entry[0])) if entry else None
+        """The inode behind a name, in one query where that suffices."""
+        recent, key = self._recent, (parent, name)
+        if (
+            self._connection.pending.name(parent, name) is not UNKNOWN
+            or recent.name(parent, name) is not UNKNOWN
+            or self.frozen.has_names
+            or self.frozen.has_inodes
+        ):
+            ino = self.find(parent, name)
+            return None if ino is None else self.get(ino)
         row = self._connection.peek(
             "SELECT i.ino, mode, uid, gid, nlink, size, rdev, atime_ns, mtime_ns, ctime_ns,"
             " i.parent, target FROM dentry d JOIN inode i ON i.ino = d.ino"
             " WHERE d.parent = ? AND d.name = ?",
-            (parent, name),
+            key,
         )
-        if row is None and (self.frozen.has_names or self.frozen.has_inodes):
-            ino = self.find(parent, name)
-            return None if ino is None else self.get(ino)
+        recent.names.put(key, row[0] if row else None)
         if row is None:
             return None
-        change = self._connection.pending.inode(row[0])
-        if change is UNKNOWN:
-            return Inode(*row)
-        return _inode(change.row) if change else None
+        recent.inodes.put(row[0], row)
+        return self.get(row[0])
 
     def link(self, parent: InodeNo, name: bytes, ino: InodeNo, *, is_new: bool = False) -> None:
         """Add a name; one that exists is taken over where it is in its directory.
@@ -240,6 +262,7 @@ class InodeTable:
         self._cookies_end = self._next_cookie
         self._kept_ino = 0
         self._xattr_names.clear()
+        self._recent.clear()
 
     def path_of(self, ino: InodeNo) -> bytes | None:
         """One path of ``ino`` from the root, for messages; None when it has no name."""
@@ -258,7 +281,9 @@ class InodeTable:
     def xattr(self, ino: InodeNo, name: bytes) -> bytes | None:
         names = self._xattr_names.get(ino)
         if names is None:  # the kernel asks for one before each write
-            names = self._xattr_names[ino] = frozenset(self.xattr_names(ino))
+            is_new = self._connection.pending.is_new(ino)
+            names = frozenset() if is_new else frozenset(self.xattr_names(ino))
+            self._xattr_names[ino] = names
         if name not in names:
             return None
         row = self._connection.peek(
@@ -277,6 +302,16 @@ class InodeTable:
         if not rows:
             return self.frozen.xattrs(ino)
         return tuple((bytes(name), bytes(value)) for name, value in rows)
+
+    def having_xattrs(self, inodes: Sequence[InodeNo]) -> set[InodeNo]:
+        """Those that may have any."""
+        if self.frozen.has_inodes:
+            return set(inodes)
+        rows = self._connection.peek_all(
+            "SELECT DISTINCT ino FROM xattr WHERE ino IN (SELECT value FROM json_each(?))",
+            (json.dumps(inodes),),
+        )
+        return {row[0] for row in rows}
 
     def set_xattr(self, ino: InodeNo, name: bytes, value: bytes) -> None:
         self._xattr_names.pop(ino, None)

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 InodeRow = tuple[int, int, int, int, int, int, int, int, int, int, int, bytes | None]
 """ino, mode, uid, gid, nlink, size, rdev, atime_ns, mtime_ns, ctime_ns, parent, target."""
@@ -27,8 +27,7 @@ class Unknown(Enum):
 UNKNOWN: Final = Unknown.ROW
 
 
-@dataclass(frozen=True, slots=True)
-class InodeChange:
+class InodeChange(NamedTuple):
     """A row as it is now; ``is_new``: the database has none of it."""
 
     row: InodeRow

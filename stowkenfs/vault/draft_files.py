@@ -38,17 +38,6 @@ class Move:
         sync_directory(self.path.parent)
 
 
-def sync_files(files: list[int], directory: Path) -> None:
-    """Return when ``files`` and their names survive a power cut; closes them. Blocks."""
-    try:
-        for fd in files:
-            os.fdatasync(fd)
-    finally:
-        for fd in files:
-            os.close(fd)
-    sync_directory(directory)
-
-
 def sync_drafts(directory: Path) -> None:
     """Return when all drafts survive a power cut. Blocks."""
     for path in directory.iterdir():

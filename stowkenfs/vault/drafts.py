@@ -23,6 +23,9 @@ from stowkenfs.vault.spools import Spools
 SPOOLED_BYTES_MAX = 128 << 10
 """A first write up to this size goes to the spool: what the kernel sends in one request."""
 
+OWN_FILE = 0
+"""In place of a spool's number."""
+
 DEAD_BYTES_MAX = 4 << 20
 MOVED_BYTES_MAX = 1 << 20
 """A file with this many sealed bytes is left, if no more than that many others are in it."""
@@ -35,7 +38,8 @@ class Draft:
     may be many, of a file that is written here and there: nothing but ``finish_move`` looks at
     all of them, nor states all of their rows.
     ``_tail``, the one that ends where the file ends, is the only one that grows without a row.
-    ``_used``: how many regions are in each spool, of those that have any.
+    ``_used``: how many regions are in each spool, of those that have any. ``_unsynced``: spools
+    that it wrote to since it was last synced, and OWN_FILE.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Draft:
         self._used = Counter(region.spool for region in regions if region.spool)
         self._fd: int | None = None
         self._sync_failed = False
+        self._unsynced = {OWN_FILE, *self._used}
         self._tail: Region | None = None
         on_disk = 0 if is_new else self._length_on_disk()
         for region in regions:
@@ -87,6 +92,8 @@ class Draft:
 
     def _open(self) -> int:
         if self._fd is None:
+            if not self._file_length:
+                self._spools.names_made += 1
             self._fd = private(self._path, self._spools.open_flags)
         return self._fd
 
@@ -96,16 +103,22 @@ class Draft:
             os.close(self._fd)
             self._fd = None
 
-    def files_to_sync(self) -> list[int]:
-        """Descriptors of the files that hold the draft, for ``sync_files``.
+    def take_unsynced(self) -> list[tuple[Path, int]]:
+        """Paths and descriptors of the files that were written since this was called last."""
+        unsynced, self._unsynced = self._unsynced, set()
+        files = self._spools.files(unsynced & self._used.keys())
+        if self._file_length and OWN_FILE in unsynced:
+            files.append((self._path, self._open()))
+        return files
 
-        Raises OSError once a sync of them has failed: what the kernel could not write it may
-        take for written from then on, so only bytes that were written anew count, as records.
+    def check_trusted(self) -> None:
+        """Raise OSError once a sync of the files has failed.
+
+        What the kernel could not write it may take for written from then on, so only bytes that
+        were written anew count, as records.
         """
         if self._sync_failed or self._spools.has_failed(self._used):
             raise OSError(errno.EIO, f"draft {self._path.name}: a sync failed before")
-        files = self._spools.duplicates(self._used)
-        return [*files, os.dup(self._open())] if self._file_length else files
 
     def note_failed_sync(self) -> None:
         """Do not trust any later sync of the files."""
@@ -127,7 +140,7 @@ class Draft:
     @property
     def end(self) -> int:
         """One past the last byte of the document that is here."""
-        return _end(self._regions[-1]) if self._regions else 0
+        return self._regions[-1].end if self._regions else 0
 
     @property
     def live_bytes(self) -> int:
@@ -138,23 +151,23 @@ class Draft:
         low, _ = self._overlapping(at, self.end)
         if low == len(self._regions):
             return None
-        start, end = max(self._regions[low].start, at), _end(self._regions[low])
+        start, end = max(self._regions[low].start, at), self._regions[low].end
         while low + 1 < len(self._regions) and self._regions[low + 1].start == end:
             low += 1
-            end = _end(self._regions[low])
+            end = self._regions[low].end
         return start, end
 
     def _overlapping(self, start: int, end: int) -> tuple[int, int]:
         """Between which positions of the list regions have bytes of a range."""
         low = bisect_right(self._starts, start)
-        if low and _end(self._regions[low - 1]) > start:
+        if low and self._regions[low - 1].end > start:
             low -= 1
         return low, max(bisect_left(self._starts, end), low)
 
     def _pieces(self, start: int, end: int) -> list[Region]:
         """What is here of a range, in order."""
         low, high = self._overlapping(start, end)
-        return [_part(region, start, end) for region in self._regions[low:high]]
+        return [region.part(start, end) for region in self._regions[low:high]]
 
     def read(self, start: int, end: int) -> list[tuple[int, int, bytes]]:
         """``(start, end, bytes)`` of what is here of a range, in order."""
@@ -197,6 +210,7 @@ class Draft:
             part = content[low - start : high - start]
             if piece.spool:
                 self._spools.write_at(piece.spool, piece.file_start, part)
+                self._unsynced.add(piece.spool)
             else:
                 self._pwrite(part, piece.file_start)
             at = high
@@ -206,8 +220,9 @@ class Draft:
     def _spool(self, start: int, content: bytes) -> None:
         """A region in the current spool; one that it continues becomes longer."""
         spool, position = self._spools.append(content)
+        self._unsynced.add(spool)
         before = self._region_before(start)
-        if before is not None and before.spool == spool and _file_end(before) == position:
+        if before is not None and before.spool == spool and before.file_end == position:
             longer = replace(before, length=(before.length or 0) + len(content))
             self._table.put_region(self._ino, longer)
             self._grow(before, len(content))
@@ -222,7 +237,7 @@ class Draft:
         """The region that ends at ``start``."""
         at = bisect_left(self._starts, start) - 1
         before = self._regions[at] if at >= 0 else None
-        return before if before and _end(before) == start else None
+        return before if before and before.end == start else None
 
     def _insert(self, region: Region) -> None:
         at = bisect_right(self._starts, region.start)
@@ -243,7 +258,7 @@ class Draft:
         synced. So bytes of another place never follow a tail: they would be taken for its own.
         """
         before = self._region_before(start)
-        if before is not None and not before.spool and _file_end(before) == self._file_length:
+        if before is not None and not before.spool and before.file_end == self._file_length:
             self._append(content)
             if before is not self._tail:
                 self._table.put_region(self._ino, replace(before, length=None))
@@ -270,6 +285,7 @@ class Draft:
 
     def _pwrite(self, content: bytes, position: int) -> None:
         fd, view = self._open(), memoryview(content)
+        self._unsynced.add(OWN_FILE)
         while view:
             written = os.pwrite(fd, view, position)
             if written == 0:
@@ -287,9 +303,9 @@ class Draft:
         """
         low, high = self._overlapping(start, end)
         kept = [
-            _part(region, *side)
+            region.part(*side)
             for region in self._regions[low:high]
-            for side in ((region.start, start), (end, _end(region)))
+            for side in ((region.start, start), (end, region.end))
             if side[0] < side[1]
         ]
         self._replace(low, high, kept)
@@ -355,20 +371,6 @@ class Draft:
         self._tail = None
         self.release_file()
         return self._path
-
-
-def _end(region: Region) -> int:
-    return region.start + (region.length or 0)
-
-
-def _file_end(region: Region) -> int:
-    return region.file_start + (region.length or 0)
-
-
-def _part(region: Region, start: int, end: int) -> Region:
-    """What of a region is in a range."""
-    low, high = max(region.start, start), min(_end(region), end)
-    return Region(low, region.file_start + low - region.start, high - low, region.spool)
 
 
 def new_draft(directory: Path, table: DraftTable, spools: Spools, ino: InodeNo) -> Draft:

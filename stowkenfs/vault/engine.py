@@ -17,6 +17,7 @@ from stowkenfs.index.connection import Connection
 from stowkenfs.index.frozen_tree import FrozenTree
 from stowkenfs.index.inodes import InodeTable
 from stowkenfs.index.key_runs import KeyRuns
+from stowkenfs.index.recent import RecentRows
 from stowkenfs.index.space import FULL, giving_room
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind
@@ -24,7 +25,8 @@ from stowkenfs.store.local import LocalStore
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.dedup import Dedup
-from stowkenfs.vault.draft_files import sync_drafts, sync_files
+from stowkenfs.vault.draft_files import sync_drafts
+from stowkenfs.vault.durability import Durability
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.ingest import Ingest
 from stowkenfs.vault.lock import Holder, VaultLock
@@ -66,7 +68,7 @@ class Engine:
         self._clock = clock
         self._frozen = FrozenTree(connection, self._load_group)
         self._catalogue = Catalogue(connection, self._frozen)
-        self._inodes = InodeTable(connection, self._frozen)
+        self._inodes = InodeTable(connection, self._frozen, RecentRows())
         self._changes = ChangeLog(connection, self._inodes)
         self._namespace_lock = anyio.Lock()
         self._maintenance = anyio.Lock()
@@ -102,6 +104,7 @@ class Engine:
         self._committer = Committer(
             connection, self._catalogue, self._dedup, store, config.compression_level, self._near
         )
+        self._durability = Durability(self.files, self._committer, drafts)
         self._registry = Registry(connection, self._catalogue, self.reader, store, clock)
         self.ingest = Ingest(
             self._dedup,
@@ -185,18 +188,7 @@ class Engine:
 
     async def sync_file(self, ino: InodeNo) -> None:
         """Return when the content and name of a file survive a power cut."""
-        live = self.files.live(ino)
-        if live is not None:
-            self.files.settle(live)
-            if live.draft is not None and self.directory is not None:
-                draft = live.draft
-                files = draft.files_to_sync()
-                try:
-                    await anyio.to_thread.run_sync(sync_files, files, self.directory / "drafts")
-                except OSError:
-                    draft.note_failed_sync()
-                    raise
-        await self.sync()
+        await self._durability.sync_file(ino)
 
     async def write_namespace(self) -> None:
         """Write what changed in the tree into the packs, from which the index can be rebuilt.

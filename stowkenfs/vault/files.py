@@ -120,8 +120,7 @@ class FileTable:
         """Keep ``ino`` in use until ``release``. Raises NotFound."""
         live = self._live.get(ino)
         if live is None:
-            draft = self._load_draft(ino)
-            live = self._live[ino] = LiveFile(self.inode(ino), draft)
+            live = self._live[ino] = LiveFile(self.inode(ino), self._load_draft(ino))
         self._idle.pop(ino, None)
         live.users += 1
         live.writers += writing
@@ -175,8 +174,7 @@ class FileTable:
         """The kernel let go of ``inodes``: those without a name go now, or with the next ones."""
         self._forgotten.update(inodes)
         waiting = list(self._forgotten)
-        rows = self._rows_at_once()
-        for start in range(0, len(waiting), rows):
+        for start in range(0, len(waiting), rows := self._rows_at_once()):
             some = waiting[start : start + rows]
             with giving_room(), self._connection.change():
                 for ino in some:
@@ -221,8 +219,7 @@ class FileTable:
         if self._forgotten:
             self.forgotten(())
         unsettled = [ino for ino, live in self._live.items() if live.unsettled or not live.users]
-        rows = self._rows_at_once()
-        for start in range(0, len(unsettled), rows):
+        for start in range(0, len(unsettled), rows := self._rows_at_once()):
             with giving_room(), self._connection.change():
                 for ino in unsettled[start : start + rows]:
                     live = self._live.get(ino)
@@ -306,8 +303,7 @@ class FileTable:
         So the file of a log that is always open does not grow for ever. A write meanwhile
         leaves everything as it is, for the next time.
         """
-        draft = live.draft
-        if draft is None or not draft.has_outgrown:
+        if (draft := live.draft) is None or not draft.has_outgrown:
             return
         live.changed_from = None
         move = draft.begin_move()
@@ -382,6 +378,11 @@ class FileTable:
             inode.size = draft.end
             inode.mtime_ns = inode.ctime_ns = max(draft.modified_ns, inode.mtime_ns)
             self._inodes.update(inode)
+
+    @property
+    def draft_names_made(self) -> int:
+        """How many names of draft files were made."""
+        return self._spools.names_made if self._spools else 0
 
     def take_stale(self) -> list[Path]:
         """Draft files that may be removed once the index is synced."""

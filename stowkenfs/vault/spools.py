@@ -27,7 +27,8 @@ class Spools:
     """The spools of one vault, and numbers for the other files. Event loop's thread.
 
     ``_references`` counts drafts by spool; ``_files`` has a descriptor for each spool in
-    use, of which there is one for every SPOOL_BYTES_MAX of small drafts.
+    use, of which there is one for every SPOOL_BYTES_MAX of small drafts. ``names_made`` counts
+    files of drafts that may be new, spools and others.
     """
 
     def __init__(self, directory: Path, table: DraftTable, *, read_only: bool = False) -> None:
@@ -42,6 +43,7 @@ class Spools:
         self._current = max(self._references, default=0)
         self._length = SPOOL_BYTES_MAX
         self._generation = table.last_generation()
+        self.names_made = 0
 
     def reload(self) -> None:
         """After a rollback: count anew, and keep files that may be referred to after all."""
@@ -71,6 +73,7 @@ class Spools:
     def _open(self, spool: int) -> int:
         fd = self._files.get(spool)
         if fd is None:
+            self.names_made += 1
             fd = self._files[spool] = private(self.path(spool), self.open_flags)
         return fd
 
@@ -133,9 +136,9 @@ class Spools:
         """Whether a sync of any of ``spools`` failed."""
         return not self._unsynced.isdisjoint(spools)
 
-    def duplicates(self, spools: Iterable[int]) -> list[int]:
-        """Descriptors of ``spools`` for the caller to sync and close."""
-        return [os.dup(self._open(spool)) for spool in spools]
+    def files(self, spools: Iterable[int]) -> list[tuple[Path, int]]:
+        """Paths and descriptors of ``spools``."""
+        return [(self.path(spool), self._open(spool)) for spool in spools]
 
     def take_stale(self) -> list[Path]:
         """Spools that may be removed once the index is synced."""
