@@ -88,7 +88,7 @@ class StowkenOperations(pyfuse3.Operations):
     async def _forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         gone = self._lookups.forget(inode_list)
         self._control.forget([ino for ino in gone if ino >= CONTROL_ROOT])
-        self._files.forgotten(InodeNo(ino) for ino in gone if ino < CONTROL_ROOT)
+        self._files.nameless.forgotten(InodeNo(ino) for ino in gone if ino < CONTROL_ROOT)
 
     def _check_outside_control(self, parent: int, name: bytes) -> InodeNo:
         """Nothing is made, moved or removed under ``.stowken``, nor under its name."""

@@ -9,18 +9,15 @@ if TYPE_CHECKING:
 class Change:
     """The context of ``Connection.change``; a class, because a generator takes twice the time."""
 
-    __slots__ = ("_connection", "_is_outermost")
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
-        self._is_outermost = False
 
     def __enter__(self) -> None:
-        self._is_outermost = self._connection.begin_change()
+        self._connection.begin_change()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self._is_outermost:
-            return
         if kind is not None:
             self._connection.fail_change()
             return
@@ -29,3 +26,15 @@ class Change:
         except BaseException:
             self._connection.fail_change()
             raise
+
+
+class PartOfChange:
+    """The context of one inside another one, or inside a transaction, which it is a part of."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass

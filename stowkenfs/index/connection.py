@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from stowkenfs.errors import UnknownFormat
-from stowkenfs.index.change import Change
+from stowkenfs.index.change import Change, PartOfChange
 from stowkenfs.index.database import Database
 from stowkenfs.index.driver import read_index
 from stowkenfs.index.journal import Journal, entries
@@ -58,6 +58,7 @@ class Connection(Database):
         super().__init__(path, create=create, read_only=read_only, before_copying=before_copying)
         self.pending = PendingRows()
         self._depth = 0
+        self._whole, self._part = Change(self), PartOfChange()
         self._changing = self._beside = self._builds_upon = self._at_once = False
         self._undo: list[Callable[[], None]] = []
         self._after: list[Callable[[], None]] = []
@@ -236,22 +237,19 @@ class Connection(Database):
         """Call ``then`` with pending rows that the database has now, unless it is rolled back."""
         self._written.append(then)
 
-    def change(self) -> Change:
+    def change(self) -> Change | PartOfChange:
         """All or nothing, of ``pending`` rows only; survives the process when it is over.
 
-        Inside another one or a transaction it is a part of that. Event loop's thread only,
-        and no ``await`` inside, as with ``transaction``.
+        To be entered at once. Inside another one or a transaction it is a part of that. Event
+        loop's thread only, and no ``await`` inside, as with ``transaction``.
         """
-        return Change(self)
+        return self._part if self._depth or self._changing else self._whole
 
-    def begin_change(self) -> bool:
-        """For ``Change``: False where one is open that this one is a part of."""
-        if self._depth or self._changing:
-            return False
+    def begin_change(self) -> None:
+        """For ``Change``."""
         self._at_once = self._make_way()
         self._changing = True
         self._builds_upon = False
-        return True
 
     def end_change(self) -> None:
         """For ``Change``: keep what it did."""

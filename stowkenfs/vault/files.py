@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from stowkenfs.store.local import sync_directory
 from stowkenfs.vault.draft_files import parse_draft_name
 from stowkenfs.vault.drafts import Draft, load_draft, new_draft
 from stowkenfs.vault.live import LiveFile
+from stowkenfs.vault.nameless import Nameless, rows_at_once
 from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.reading import HOLES_FROM_BYTES, Contents
@@ -31,10 +32,6 @@ FILE_BYTES_MAX = (1 << 63) - 1
 
 IDLE_FILES_MAX = 4096
 """Files without users whose rows may still be out of date."""
-
-ROWS_AT_ONCE = 200
-ROWS_IF_SHORT = 8
-"""On a full disk."""
 
 Clock = Callable[[], int]
 
@@ -73,7 +70,7 @@ class FileTable:
         self._clock = clock
         self._live: dict[InodeNo, LiveFile] = {}
         self._idle: dict[InodeNo, LiveFile] = {}
-        self._forgotten: set[InodeNo] = set()
+        self.nameless = Nameless(connection, inodes, self)
         self._stale: list[Path] = []
         self.on_draft: Callable[[InodeNo], None] = lambda _: None
         self.is_looked_up: Callable[[InodeNo], bool] = lambda _: False
@@ -170,28 +167,6 @@ class FileTable:
         live = self._live.get(ino)
         return live is not None and live.users > 0
 
-    def forgotten(self, inodes: Iterable[InodeNo]) -> None:
-        """The kernel let go of ``inodes``: those without a name go now, or with the next ones."""
-        self._forgotten.update(inodes)
-        waiting = list(self._forgotten)
-        for start in range(0, len(waiting), rows := self._rows_at_once()):
-            some = waiting[start : start + rows]
-            with giving_room(), self._connection.change():
-                for ino in some:
-                    self._purge_if_forgotten(ino)
-            self._forgotten.difference_update(some)
-
-    def _purge_if_forgotten(self, ino: InodeNo) -> None:
-        if self.in_use(ino):
-            return
-        inode = self._inodes.get(ino)
-        if inode is not None and inode.nlink == 0:
-            self.purge(ino)
-
-    def _rows_at_once(self) -> int:
-        """How many files one transaction may be about."""
-        return ROWS_IF_SHORT if self._connection.is_short_of_room else ROWS_AT_ONCE
-
     def purge(self, ino: InodeNo) -> None:
         """Forget a file that has neither a name nor a user."""
         live = self._live.get(ino)
@@ -201,6 +176,7 @@ class FileTable:
                 self._connection.after_commit(partial(self._stale.append, draft.forget()))
             self._inodes.delete(ino)
             self._connection.after_commit(partial(self._let_go, ino))
+            self._connection.after_commit(partial(self.nameless.gone, ino))
 
     def _let_go(self, ino: InodeNo) -> None:
         """Nobody uses a file, and the index knows all of it."""
@@ -216,10 +192,9 @@ class FileTable:
 
     async def settle_all(self) -> None:
         """Bring all rows up to date, a few at a time, and let go of files without users."""
-        if self._forgotten:
-            self.forgotten(())
+        self.nameless.purge_forgotten()
         unsettled = [ino for ino, live in self._live.items() if live.unsettled or not live.users]
-        for start in range(0, len(unsettled), rows := self._rows_at_once()):
+        for start in range(0, len(unsettled), rows := rows_at_once(self._connection)):
             with giving_room(), self._connection.change():
                 for ino in unsettled[start : start + rows]:
                     live = self._live.get(ino)

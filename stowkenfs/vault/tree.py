@@ -163,6 +163,7 @@ class Tree:
         number = self._inodes.new_number()
         inode = Inode(number, mode, uid, gid, 0, 0, 0, now, now, now, InodeNo(0), None)
         self._inodes.insert(inode)
+        self._files.nameless.keep(number)
         return inode
 
     def give_name(self, ino: InodeNo, parent: InodeNo, name: bytes) -> Inode:
@@ -203,22 +204,20 @@ class Tree:
         directory, inode = self._directory(parent), self._child(parent, name)
         if stat.S_ISDIR(inode.mode):
             raise IsADirectory(f"{name!r} is a directory")
-        now = self._clock()
-        with giving_room(), self._connection.change():
-            self._inodes.unlink(parent, name)
-            self._drop_name(inode, now)
-            self._touch(directory, now)
-        return inode
+        return self._remove(directory, name, inode)
 
     def rmdir(self, parent: InodeNo, name: bytes) -> Inode:
         """Remove an empty directory."""
         directory, inode = self._directory(parent), self._child(parent, name)
         self._check_removable(inode, name)
+        return self._remove(directory, name, inode)
+
+    def _remove(self, directory: Inode, name: bytes, inode: Inode) -> Inode:
         now = self._clock()
         with giving_room(), self._connection.change():
-            self._inodes.unlink(parent, name)
+            self._inodes.unlink(directory.ino, name)
             self._drop_name(inode, now)
-            self._touch(directory, now, links=-1)
+            self._touch(directory, now, links=-int(stat.S_ISDIR(inode.mode)))
         return inode
 
     def _check_removable(self, inode: Inode, name: bytes) -> None:
@@ -232,8 +231,10 @@ class Tree:
         inode.ctime_ns = now
         if inode.nlink == 0 and not self._files.in_use(inode.ino):
             self._files.purge(inode.ino)
-        else:
-            self._inodes.update(inode)
+            return
+        if inode.nlink == 0:
+            self._files.nameless.keep(inode.ino)
+        self._inodes.update(inode)
 
     # Moving
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from stowkenfs.errors import (
     AlreadyExists,
@@ -222,6 +223,28 @@ def test_a_nameless_file(bench: Bench) -> None:
 
 
 # Removing
+
+
+def test_what_the_kernel_holds_goes_when_it_lets_go(bench: Bench) -> None:
+    held = {bench.file(b"written"), bench.file(b"named again"), bench.file(b"empty")}
+    written, again, empty = sorted(held)
+    bench.files.is_looked_up = held.__contains__
+    bench.files.acquire(written, writing=True)
+    bench.files.write(written, 0, b"content")
+    bench.files.release(written, writing=True)
+    bench.tree.link(again, ROOT, b"other")
+    for name in (b"written", b"named again", b"other", b"empty"):
+        bench.tree.unlink(ROOT, name)
+    trio.run(bench.files.settle_all)
+    assert [bench.tree.inode(ino).nlink for ino in sorted(held)] == [0, 0, 0]
+    bench.files.nameless.forgotten([written])  # not quite: it was asked for again meanwhile
+    assert bench.tree.inode(written).nlink == 0
+    held.clear()
+    bench.files.nameless.forgotten([written, again, empty, ROOT])
+    for ino in (written, again, empty):
+        with pytest.raises(NotFound):
+            bench.tree.inode(ino)
+    assert bench.tree.inode(ROOT).nlink == 2
 
 
 def test_unlink_and_rmdir_mind_what_they_remove(bench: Bench) -> None:
