@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from lib.scale.command import LADDERS, chosen
-from lib.scale.generate import BYTES, FILES, Generator, is_deleted, path_of
+from lib.scale.generate import BYTES, FILES, Generator, deleted, path_of
 from lib.scale.passages import Passages
 from lib.scale.plot import drawn
 from lib.scale.rows import COLUMNS, Row, grown, read_rows
@@ -75,7 +75,7 @@ def test_a_number_gives_the_same_file_again() -> None:
         assert path_of(ladder, 5) != path_of(ladder, 6)
     sizes = [len(Generator(Passages([], 7), FILES, 7).content(number)) for number in range(50)]
     assert 1000 < sum(sizes) / len(sizes) < 2500
-    assert sum(is_deleted(FILES, number) for number in range(1000)) == 10
+    assert deleted(FILES, 1000, 3000) == range(1000, 1020)
 
 
 def test_growth_is_told_beside_a_hundredth() -> None:

@@ -22,7 +22,7 @@ from lib.density.child import (
     main,
     percentile,
 )
-from lib.scale.generate import BYTES, Generator, is_deleted, path_of
+from lib.scale.generate import BYTES, Generator, deleted, path_of
 from lib.scale.passages import Passages
 
 from stowkenfs.index.inodes import Inode
@@ -124,8 +124,10 @@ async def look(spec: Spec) -> Spec:
 
 def _paths(spec: Spec, chance: random.Random) -> list[bytes]:
     count, ladder = spec["files"], spec["ladder"]
+    gone = [range(*one) for one in spec["deleted"]]
     numbers = (chance.randrange(count) for _ in range(spec["reads"]))
-    return [b"/" + path_of(ladder, one).encode() for one in numbers if not is_deleted(ladder, one)]
+    there = (one for one in numbers if not any(one in some for some in gone))
+    return [b"/" + path_of(ladder, one).encode() for one in there]
 
 
 def _again(vault: Vault, paths: list[bytes]) -> tuple[list[float], list[float]]:
@@ -182,18 +184,15 @@ async def collect(spec: Spec) -> Spec:
     """Remove some files of the last step, then let go of what only they referred to."""
     told: Spec = {}
     async with opened(spec, told, VaultConfig(workers=WORKERS)) as vault:
-        removed = 0
-        for number in range(spec["first"], spec["files"]):
-            if not is_deleted(spec["ladder"], number):
-                continue
+        going = deleted(spec["ladder"], spec["first"], spec["files"])
+        for number in going:
             folder, _, name = path_of(spec["ladder"], number).rpartition("/")
             vault.tree.unlink(vault.tree.resolve(os.fsencode(f"/{folder}")).ino, name.encode())
-            removed += 1
         begin, cpu = time.perf_counter(), sum(cpu_seconds())
         await vault.gc(progress=Teller("collected"))
         told["seconds"] = time.perf_counter() - begin
         told["gc_cpu_seconds"] = sum(cpu_seconds()) - cpu
-    return told | {"removed": removed}
+    return told | {"removed": len(going)}
 
 
 COMMANDS: dict[str, Callable[[Spec], Awaitable[Spec]]] = {

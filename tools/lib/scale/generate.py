@@ -33,14 +33,13 @@ CONVERSATION_TURNS = 8
 _SYSTEM, _QUESTION, _ANSWER = 1, 2, 3
 _KINDS = 4
 _TURNS_OF_FILE = 1 << 20
-DELETED_EVERY = {FILES: 100, BYTES: 20}
-"""What a collection finds: one file in so many, of the last step, was removed."""
+DELETED_SHARE = {FILES: 100, BYTES: 20}
+"""What a collection finds: the first of the step's files were removed, one in so many."""
 
 
-def is_deleted(ladder: str, number: int) -> bool:
-    """Whether a file goes before the collection of its step."""
-    every = DELETED_EVERY[ladder]
-    return number % every == every - 1
+def deleted(ladder: str, first: int, end: int) -> range:
+    """Files that go before the collection of the step that brought ``first`` to ``end`` - 1."""
+    return range(first, first + (end - first) // DELETED_SHARE[ladder])
 
 
 def path_of(ladder: str, number: int) -> str:

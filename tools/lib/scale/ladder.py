@@ -13,7 +13,7 @@ from typing import Any
 from lib.density.corpora import say
 from lib.density.sizes import disk_bytes
 from lib.density.watch import child
-from lib.scale.generate import BYTES, FILES, LOG_BYTES
+from lib.scale.generate import BYTES, FILES, LOG_BYTES, deleted
 from lib.scale.rows import Row
 
 Told = dict[str, Any]
@@ -48,6 +48,7 @@ class Ladder:
         self._vault = self._folder / "vault"
         self._source = self._folder / "source"
         self._files = self._bytes = 0
+        self._deleted: list[tuple[int, int]] = []
 
     def climb(self) -> Iterator[Row]:
         """What was measured, as soon as it is known."""
@@ -118,6 +119,7 @@ class Ladder:
             ladder=self._name,
             seed=self._settings.seed + self._files,
             files=self._files,
+            deleted=self._deleted,
             reads=self._settings.reads,
         )
         find, again, read = looked["find_cold"], looked["find_warm"], looked["read_cold"]
@@ -153,6 +155,8 @@ class Ladder:
 
     def _collect(self, first: int) -> dict[str, tuple[float, str]]:
         told = self._child("collect", ladder=self._name, first=first, files=self._files)
+        gone = deleted(self._name, first, self._files)
+        self._deleted.append((gone.start, gone.stop))
         return {
             "gc": (told["seconds"], "s"),
             "gc_us_per_file": (told["seconds"] / self._files * MICRO, "us"),
