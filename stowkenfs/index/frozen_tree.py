@@ -6,7 +6,9 @@ first: its whole group becomes hot rows, which the triggers of the schema note a
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 
@@ -18,7 +20,12 @@ from stowkenfs.index.rows import Dentry, Extent, Inode
 
 GROUPS_CACHED = 64
 """Decoded groups of each sort; one is some 100 KB."""
+ROWS_CACHED = 8192
+"""Names, and inodes, that were looked up; one is half a kilobyte. Of a large tree the groups
+of what is looked up again are far more than are kept."""
 PLACES_AT_ONCE = 8
+
+_fields_of = attrgetter(*(field.name for field in fields(Inode)))
 
 Load = Callable[[PackNo, int, int], bytes]
 """The verified payload of the block at (pack, offset_bytes, stored_bytes). Raises Corrupt."""
@@ -61,7 +68,8 @@ class FrozenTree:
 
     Without ``load`` nothing counts as frozen. Owned: ``has_inodes`` and ``has_names``, which
     mirror whether the tables have rows, so that looking costs nothing where none has; the
-    last place that was asked for; and caches by where a group is, whose bytes never change.
+    last place that was asked for; caches by where a group is, whose bytes never change; and
+    what was looked up in groups since the tables changed last.
 
     All that looks into a group raises Corrupt if it is damaged.
     """
@@ -71,6 +79,8 @@ class FrozenTree:
         self._load = load
         self._inode_groups: LRUCache[tuple[PackNo, int], InodeGroup] = LRUCache(GROUPS_CACHED)
         self._name_groups: LRUCache[tuple[PackNo, int], NameGroup] = LRUCache(GROUPS_CACHED)
+        self._found: LRUCache[tuple[InodeNo, bytes], InodeNo] = LRUCache(ROWS_CACHED)
+        self._inodes: LRUCache[InodeNo, tuple[Any, ...]] = LRUCache(ROWS_CACHED)
         self.refresh()
         connection.on_rollback(self.refresh)
 
@@ -80,6 +90,13 @@ class FrozenTree:
         self.has_names = self._has_rows("frozen_name")
         self._last_inodes: InodePlace | None = None
         self._last_names: NamePlace | None = None
+        self._found.clear()
+        self._inodes.clear()
+
+    def forget(self) -> None:
+        """Let go of what is decoded; for measuring."""
+        for cache in (self._inode_groups, self._name_groups, self._found, self._inodes):
+            cache.clear()
 
     def _has_rows(self, table: str) -> bool:
         found = self._connection.peek(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
@@ -155,8 +172,16 @@ class FrozenTree:
         return None if at is None else (group, at)
 
     def inode(self, ino: InodeNo) -> Inode | None:
+        """One of its own for each caller, who may change it."""
+        known = self._inodes.get(ino)
+        if known is not None:
+            return Inode(*known)
         row = self._row(ino)
-        return row[0].inode(row[1]) if row else None
+        if row is None:
+            return None
+        inode = row[0].inode(row[1])
+        self._inodes[ino] = _fields_of(inode)
+        return inode
 
     def xattrs(self, ino: InodeNo) -> tuple[tuple[bytes, bytes], ...]:
         """Sorted by name; none of an inode that is not frozen."""
@@ -176,12 +201,18 @@ class FrozenTree:
     # Names
 
     def find(self, parent: InodeNo, name: bytes) -> InodeNo | None:
+        found = self._found.get((parent, name))
+        if found is not None:
+            return found
         place = self.name_place(parent, name)
         if place is None:
             return None
         group = self.name_group(place)
         at = group.position(parent, name)
-        return None if at is None else InodeNo(group.inos[at])
+        if at is None:
+            return None
+        found = self._found[parent, name] = InodeNo(group.inos[at])
+        return found
 
     def name_of(self, ino: InodeNo) -> tuple[InodeNo, bytes] | None:
         """A directory and the name of ``ino`` in it; damaged groups are passed over."""
