@@ -67,7 +67,8 @@ class Catalogue:
     """Queries on blocks, keys and extents.
 
     Guarded by ``_lock``: ``_firsts`` and ``_places``, a cache of at most LOCATED_BLOCKS_MAX rows.
-    Event loop's thread: ``_next_numbers``, ``_last_pack``. Numbers taken by what was never
+    Event loop's thread: ``_next_numbers``, ``_last_pack``, and ``added_keys``, how many rows
+    were given to the tables of keys since somebody set it to 0. Numbers taken by what was never
     committed are given out again by the next opening only. Those of blocks that were dropped
     are never given out again: what was dropped may lie in its pack for long.
     """
@@ -81,6 +82,7 @@ class Catalogue:
         self._version = 0  # grows when places change
         self._next_numbers: dict[int, int] = {}  # {kind: one past the last that is taken}
         self._kept_packs: frozenset[PackNo] = frozenset()
+        self.added_keys = 0
         self._last_pack = 0  # the highest given out or dropped in this process
 
     # Blocks and packs
@@ -383,6 +385,7 @@ class Catalogue:
             " SELECT value ->> 0, value ->> 1 FROM json_each(?)"
         )
         self._connection.execute(sql, (json.dumps(rows),))
+        self.added_keys += len(rows)
 
     # Settings
 

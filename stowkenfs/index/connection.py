@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
-from stowkenfs.errors import UnknownFormat
+from stowkenfs.errors import IndexDamaged, UnknownFormat
 from stowkenfs.index.change import Change, PartOfChange
 from stowkenfs.index.database import Database
 from stowkenfs.index.driver import read_index
@@ -399,7 +399,7 @@ class Connection(Database):
         try:
             self._before_copying()
             found = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except (sqlite3.Error, OSError):
+        except (sqlite3.Error, OSError, IndexDamaged):
             return False
         busy, frames, copied = found[0]
         return not busy and frames == copied
@@ -410,7 +410,7 @@ class Connection(Database):
         if self._journal is not None:
             try:
                 self.flush()
-            except OSError as error:
+            except (OSError, IndexDamaged) as error:
                 kept = False
                 log.warning("changes stay in the journal for the next opening: %s", error)
         super().close()

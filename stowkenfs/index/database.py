@@ -50,10 +50,14 @@ class Database:
 
     Owned by the event loop's thread: ``_writer``. Guarded by ``_reader_lock``: ``_reader``.
 
+    Set once, by any thread: ``_refused``.
+
     One that is damaged raises IndexDamaged wherever that is noticed; so does opening one
     without tables unless ``create``. One to read only must have no WAL. ``before_copying`` is
     called, in any thread, before anything is written to the database itself.
     """
+
+    _refused: IndexDamaged | None = None
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Database:
         else:
             self._create()
         self._sync_failed = False
+        self._before_sync: Callable[[], None] = lambda: None
         self._log_mark: LogMark | None = None
         self._reader_lock = threading.Lock()
         with ExitStack() as opened, self._translated():
@@ -126,6 +131,8 @@ class Database:
 
         For tables that have no pending rows, or where those were looked at.
         """
+        if self._refused is not None:
+            raise self._refused
         try:
             row: Row | None = self._writer.execute(sql, parameters).fetchone()
         except (UnicodeDecodeError, sqlite3.DatabaseError) as error:
@@ -141,6 +148,17 @@ class Database:
     def damaged(self, reason: str) -> IndexDamaged:
         """The error for rows that cannot be."""
         return IndexDamaged(self._path, reason)
+
+    def refuse(self, damage: IndexDamaged) -> None:
+        """Let all that asks or changes the database raise ``damage`` from now on. Any thread."""
+        self._refused = damage
+
+    def sync_after(self, settle: Callable[[], None]) -> None:
+        """Let ``sync`` call ``settle`` first, which raises IndexDamaged or waits till all is sure.
+
+        So nothing is promised, and nothing removed, on the word of an index that is not.
+        """
+        self._before_sync = settle
 
     def _forget_room(self) -> None:
         """The files were cut, and blocks behind their ends with them."""
@@ -178,6 +196,8 @@ class Database:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Errors of the driver as those that the layers above know."""
+        if self._refused is not None:
+            raise self._refused
         try:
             yield
         except UnicodeDecodeError as error:  # the driver's, for text that is none
@@ -197,6 +217,7 @@ class Database:
         """
         if self._wal_fd is None:
             return
+        self._before_sync()
         if self._sync_failed:
             self._leave_log()
         mark = self._log_mark
@@ -251,7 +272,7 @@ class Database:
                 with self._cutting_log():
                     self._writer.execute("PRAGMA synchronous = FULL")
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except (sqlite3.DatabaseError, OSError) as error:
+            except (sqlite3.DatabaseError, OSError, IndexDamaged) as error:
                 log.warning("the index keeps its log for the next opening: %s", error)
         self._writer.close()
         if self._log_mark is not None:

@@ -279,6 +279,9 @@ def is_name(name: bytes) -> bool:
     )
 
 
+_NO_NAMES = frozenset((b"", b".", b".."))
+
+
 def encode_names(as_of: int, entries: Sequence[Name]) -> bytes:
     """The payload of a group of up to ROWS_MAX entries, sorted by parent and name."""
     out = _head(as_of, len(entries))
@@ -320,6 +323,8 @@ class NameGroup:
         joined = cursor.rest()
         if joined.count(b"\0") != self.count or not joined.endswith(b"\0"):
             raise Corrupt("frozen group: not as many names as entries")
+        if b"/" in joined:  # which has all bytes of all names
+            raise Corrupt("frozen group: a name that no file can have")
         rests = joined.split(b"\0")[:-1]
         self.names: list[bytes] = []
         parent, name = 0, b""
@@ -327,7 +332,7 @@ class NameGroup:
             if same > len(name):
                 raise Corrupt("frozen group: a name that goes on from none")
             before, name = name, name[:same] + rest
-            if not is_name(name):
+            if name in _NO_NAMES or len(name) > NAME_BYTES_MAX:
                 raise Corrupt("frozen group: a name that no file can have")
             if here < parent or (here == parent and name <= before):
                 raise Corrupt("frozen group: names out of order")

@@ -125,7 +125,9 @@ def decode_column(cursor: Cursor, rows: int, other: Numbers | None = None) -> Nu
     if against == Against.NOTHING:
         return differences
     if against == Against.ROW_BEFORE:
-        return np.cumsum(np.concatenate((np.array([first], np.int64), differences)))
+        sums = np.empty(rows, np.int64)
+        sums[0], sums[1:] = first, differences
+        return np.cumsum(sums, out=sums)
     if against == Against.OTHER_COLUMN and other is not None:
         return differences + other
     raise Corrupt(f"frozen group: a column of form {form:#04x}")
@@ -138,7 +140,10 @@ def _signed(cursor: Cursor) -> int:
 def _read_planes(cursor: Cursor, width: int, rows: int) -> Numbers:
     if width == 0:
         return np.zeros(rows, np.int64)
-    planes = np.frombuffer(cursor.take(width * rows), np.uint8).reshape(width, rows)
+    planes = np.frombuffer(cursor.take(width * rows), np.uint8)
+    if width == 1:
+        return planes.astype(np.int64)
+    planes = planes.reshape(width, rows)
     columns = np.zeros((rows, 8), np.uint8)
     columns[:, :width] = planes.T
     return columns.view("<i8").reshape(rows).astype(np.int64, copy=False)

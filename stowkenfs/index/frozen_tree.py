@@ -20,6 +20,7 @@ GROUPS_CACHED = 64
 """Decoded groups of each sort; one is some 100 KB."""
 PLACES_AT_ONCE = 8
 
+
 Load = Callable[[PackNo, int, int], bytes]
 """The verified payload of the block at (pack, offset_bytes, stored_bytes). Raises Corrupt."""
 
@@ -80,6 +81,11 @@ class FrozenTree:
         self.has_names = self._has_rows("frozen_name")
         self._last_inodes: InodePlace | None = None
         self._last_names: NamePlace | None = None
+
+    def forget(self) -> None:
+        """Let go of what is decoded; for measuring."""
+        for cache in (self._inode_groups, self._name_groups):
+            cache.clear()
 
     def _has_rows(self, table: str) -> bool:
         found = self._connection.peek(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608

@@ -94,7 +94,7 @@ class Dedup:
             found |= {key: no for key, no in rows.items() if not self.is_leaving(kind, no)}
             await anyio.lowlevel.checkpoint()
         missing = [key for key in keys if key not in found]
-        if missing and self._runs.plan(kind):
+        if missing and self._runs.are_any(kind):
             in_packs = await anyio.to_thread.run_sync(self._in_packs, kind, missing, look)
             found |= {key: no for key, no in in_packs.items() if not self.is_leaving(kind, no)}
         return found

@@ -142,6 +142,14 @@ class Engine:
         for ino in drafts:
             self.sealer.note(ino)
 
+    def _has_leftovers(self, store: LocalStore) -> bool:
+        """Whether there is what ``_recover`` might take away."""
+        if self.read_only or self.directory is None:
+            return False
+        committed = self._catalogue.packs()
+        surplus = any(size > committed.get(pack, -1) for pack, size in store.packs())
+        return surplus or any((self.directory / "drafts").iterdir())
+
     def _cut_packs(self, store: LocalStore) -> None:
         """Cut off what an interrupted commit left, and remove packs that nobody names.
 

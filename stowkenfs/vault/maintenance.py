@@ -12,6 +12,7 @@ from stowkenfs.index.connection import CHECKPOINT_BYTES
 from stowkenfs.index.keys import Grain
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.complaints import complain_of
+from stowkenfs.vault.dedup import TABLES
 from stowkenfs.vault.engine import Engine, unless_full
 from stowkenfs.vault.files import FILE_BYTES_MAX
 from stowkenfs.vault.packs import PackWriter, Tier
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 CHANGE_PAGES_AT_ONCE = 20
 TIDY_SECONDS = 2.0
 FLUSHED_KEYS_MIN = 50_000
+FLUSHED_WHEN_ADDED = 200_000
+"""New keys after which a long-lived vault does not wait for its end to move them."""
 INDEX_PAGES_AT_ONCE = 100
 PASSING_CACHE_BYTES = 12 << 20
 """Of blocks that a job reads which goes through them in their order."""
@@ -64,6 +67,10 @@ class Maintained(Engine):
                     break
             if self.index_log_bytes > CHECKPOINT_BYTES:
                 await self.shorten_index_log()
+            # While a job is at work, its end has to do: the log must not wait for it.
+            is_due = self._catalogue.added_keys >= FLUSHED_WHEN_ADDED
+            if is_due and not self._maintenance.statistics().locked:
+                await self._flush_keys()
         except OSError as error:
             complain_of(log, error, "background work failed, and is tried again")
 
@@ -179,7 +186,10 @@ class Maintained(Engine):
         async with self._maintenance:
             keys = self._key_collector(self.reader)
             writer = PackWriter(self._catalogue, self._store, Tier.KEYS)
-            if await keys.flush_hot(writer, FLUSHED_KEYS_MIN):
+            async with self._committer.between_rounds():  # each has its keys in the tables
+                below = {kind: self._catalogue.next_number(kind) for kind in TABLES}
+                self._catalogue.added_keys = 0
+            if await keys.flush_hot(writer, FLUSHED_KEYS_MIN, below):
                 await keys.merge(writer, Grain.EXACT)
                 while self._connection.shrink(INDEX_PAGES_AT_ONCE):
                     await anyio.lowlevel.checkpoint()

@@ -94,7 +94,7 @@ class Vault(Documents):
             store = LocalStore(directory / "packs", read_only=lock.is_to_read)
             closing.callback(store.close)
             closed = ClosedMark(directory)
-            await anyio.to_thread.run_sync(closed.check)
+            await anyio.to_thread.run_sync(closed.begin_check)
             if lock.is_to_read:
                 connection = open_index_to_read(directory, closing)
             else:
@@ -108,15 +108,19 @@ class Vault(Documents):
                 closing.callback(closed.write)  # last, of what the connection left
                 closing.callback(reserve.settle)  # there is room again, of the index's log
             closing.callback(connection.close)
+            closed.tell(connection.refuse)
             check_index(directory, connection)
             if not lock.is_to_read:
                 with giving_room():
                     count_opening(directory, connection)
                 closed.carry()
                 closed.is_due = True
+                connection.sync_after(closed.settle)
             vault = cls(connection, store, config, directory, clock, read_only=lock.is_to_read)
             closing.callback(vault.files.close)
             vault._lock = lock
+            if vault._has_leftovers(store):  # which go on the word of the index
+                await anyio.to_thread.run_sync(closed.settle)
             vault._recover(store)
             await vault._registry.load()
             try:

@@ -20,6 +20,7 @@ from stowkenfs.vault.collection import rewriting, shelf
 from stowkenfs.vault.collection.report import nothing_of_each
 from stowkenfs.vault.compaction.batch import CompactOptions
 from stowkenfs.vault.config import VaultConfig
+from stowkenfs.vault.dedup import TABLES
 from stowkenfs.vault.ingest import Piece
 from stowkenfs.vault.packs import PackWriter, Tier
 from stowkenfs.vault.reindex.background import rebuild_index
@@ -200,7 +201,9 @@ def test_runs_of_hot_keys_forget_what_goes(tmp_path):
     async def main(vault: Vault) -> None:
         await fill(vault)
         keys = vault._key_collector(vault.reader)
-        await keys.flush_hot(PackWriter(vault._catalogue, vault._store, Tier.KEYS), 1)
+        writer = PackWriter(vault._catalogue, vault._store, Tier.KEYS)
+        below = {kind: vault._catalogue.next_number(kind) for kind in TABLES}
+        await keys.flush_hot(writer, 1, below)
         assert not vault._connection.one("SELECT 1 FROM record_key")
         await delete(vault, range(0, FILES, 2))
         await vault.gc()

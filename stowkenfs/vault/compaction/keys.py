@@ -1,7 +1,7 @@
 """Keys on their way into runs of key blocks: of what was compacted, and of what is not yet."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import anyio.to_thread
 import numpy as np
@@ -96,17 +96,24 @@ class KeyCollector:
             if exact:
                 self._runs.drop(kind, exact)
 
-    async def flush_hot(self, writer: PackWriter, rows_min: int) -> int:
-        """Move tables of at least ``rows_min`` keys into runs; how many keys went."""
+    async def flush_hot(
+        self, writer: PackWriter, rows_min: int, below: Mapping[BlockKind, int]
+    ) -> int:
+        """Move tables of at least ``rows_min`` keys into runs; how many keys went.
+
+        Keys of numbers under ``below``, which are all in the tables by now.
+        """
         moved = 0
         for kind in KEYED_KINDS:
             table = TABLES[kind]
             if self._catalogue.count_keys(table, rows_min) < rows_min:
                 continue
-            keys, values = await self._runs.take_hot(table, KEYS_IN_MEMORY_MAX)
+            keys, values = await self._runs.take_hot(table, KEYS_IN_MEMORY_MAX, below[kind])
+            if not len(keys):
+                continue
             blocks = await anyio.to_thread.run_sync(_cut_exact, keys, values)
             await self._write(kind, blocks, writer)
-            await self._runs.forget_hot(table, keys, values)
+            await self._runs.forget_taken(table, keys, below[kind])
             moved += len(keys)
         return moved
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stowkenfs.store.local import sync_directory
-from stowkenfs.vault.closed import LOG_MARK, forget_closed
+from stowkenfs.vault.closed import DOUBT, LOG_MARK, forget_closed
 
 NEW = "index.db.new"
 READY = "index.db.ready"
@@ -54,7 +54,7 @@ def finish_interrupted(directory: Path) -> None:
     if _wal(index).exists():
         with suppress(FileNotFoundError):
             _wal(index).rename(_wal(damaged))
-    for name in ("index.db-shm", LOG_MARK):
+    for name in ("index.db-shm", LOG_MARK, DOUBT):
         (directory / name).unlink(missing_ok=True)
     forget_closed(directory)
     sync_directory(directory)

@@ -213,9 +213,8 @@ def forget_all(vault: Vault) -> None:
     """Empty every cache of unpacked things, as after opening the vault."""
     vault.reader.forget()
     # What is worked out of templates and of the tree is cached beside the blocks.
-    tree = vault._frozen  # noqa: SLF001
-    for cache in (vault.reader._layouts, tree._inode_groups, tree._name_groups):  # noqa: SLF001
-        cache.clear()
+    vault.reader._layouts.clear()  # noqa: SLF001
+    vault._inodes.forget()  # noqa: SLF001
 
 
 async def read_sequentially(spec: Spec) -> Spec:

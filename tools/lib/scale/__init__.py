@@ -1,0 +1,1 @@
+"""How what a vault does grows with the vault: up to a million files, up to ten gigabytes."""
