@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lib.density.tables import table
 from lib.machine import about_machine, drop_caches
+from lib.mounts import mounted, settle
 from lib.requests.rows import Bench
 
 TOOLS = Path(__file__).parents[2]
@@ -21,8 +22,6 @@ PLAIN, NULL, OWN = "plain", "null", "stowkenfs"
 START_SECONDS = 30.0
 SEAL_SECONDS = 5
 """Longer than it takes to write what one round seals, so that no row waits beside sealing."""
-
-SETTLE_SECONDS = 120.0
 
 Times = dict[str, dict[str, float]]
 """{filesystem: {row: microseconds}}."""
@@ -36,7 +35,8 @@ def run_requests(beside: Sequence[str], rounds: int, count: int, *, as_json: boo
     with tempfile.TemporaryDirectory(prefix="stowkenfs-requests-") as scratch, ExitStack() as used:
         places = {PLAIN: Path(scratch), NULL: used.enter_context(null_filesystem(Path(scratch)))}
         places |= {name: Path(path) for name, path in (word.split("=", 1) for word in beside)}
-        places[OWN] = used.enter_context(own_mount(Path(scratch)))
+        own = mounted(Path(scratch) / "vault", Path(scratch) / OWN, seal_after=SEAL_SECONDS)
+        places[OWN] = used.enter_context(own)
         measured: list[Times] = []
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
@@ -94,34 +94,3 @@ def null_filesystem(scratch: Path) -> Iterator[Path]:
     finally:
         subprocess.run(["fusermount3", "-u", mountpoint], check=False)
         process.wait()
-
-
-@contextmanager
-def own_mount(scratch: Path) -> Iterator[Path]:
-    """A fresh vault on the plain filesystem, mounted."""
-    mountpoint = scratch / OWN
-    mountpoint.mkdir()
-    program = [sys.executable, "-m", "stowkenfs"]
-    options = ["-o", f"seal_after={SEAL_SECONDS}"]
-    subprocess.run([*program, "mount", *options, scratch / "vault", mountpoint], check=True)
-    try:
-        yield mountpoint
-    finally:
-        subprocess.run([*program, "umount", mountpoint], check=True)
-
-
-def settle(place: Path) -> Callable[[], None]:
-    """What waits until all is sealed there, if it is a mount of stowkenfs."""
-    status = place / ".stowken" / "status"
-    if not status.exists():
-        return os.sync
-
-    def until_sealed() -> None:
-        os.sync()
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while "\nfiles_waiting_to_be_sealed: 0\n" not in status.read_text():
-            if time.monotonic() > deadline:
-                sys.exit("bench: what was written is not sealed in time")
-            time.sleep(0.1)
-
-    return until_sealed

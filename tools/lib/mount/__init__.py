@@ -1,0 +1,1 @@
+"""Real files through a mount, beside the filesystem that the vault lies on."""
