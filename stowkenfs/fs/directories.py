@@ -10,8 +10,10 @@ from stowkenfs.fs.lookups import LookupCounts
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.vault.vault import Vault
 
-PAGE_ROWS = 64
-"""About what fits into one reply to the kernel."""
+ROWS_AT_FIRST = 64
+ROWS_MIN, ROWS_MAX = 16, 1024
+"""How many entries are looked up for one reply, of which some kernels take twenty and some
+thousands: as many as fitted into the last one."""
 
 SELF_COOKIE, PARENT_COOKIE = 1, 2
 CONTROL_COOKIE = (1 << 62) + 1
@@ -19,7 +21,10 @@ CONTROL_COOKIE = (1 << 62) + 1
 
 
 class Directories:
-    """Listings. ``_open``: {handle: inode}, of the vault's directories only."""
+    """Listings. ``_open``: {handle: inode}, of the vault's directories only.
+
+    ``_rows``: about how many entries fit into one reply.
+    """
 
     def __init__(
         self, vault: Vault, control: ControlNodes, lookups: LookupCounts, *, control_visible: bool
@@ -30,6 +35,7 @@ class Directories:
         self._lookups = lookups
         self._control_visible = control_visible
         self._open: dict[int, InodeNo] = {}
+        self._rows = ROWS_AT_FIRST
 
     async def open(self, handle: int, ino: int) -> None:
         if ino >= CONTROL_ROOT:
@@ -55,9 +61,10 @@ class Directories:
         if start < PARENT_COOKIE and not self._reply_dots(ino, start, token):
             return
         cookie = max(start, PARENT_COOKIE)
+        told = 0
         while cookie < CONTROL_COOKIE:
             try:
-                page = self._tree.page(ino, cookie, PAGE_ROWS)
+                page = self._tree.page(ino, cookie, max(self._rows + 1 - told, ROWS_MIN))
             except Corrupt:  # which comes when all that can be told was told
                 if cookie > max(start, PARENT_COOKIE):
                     return  # with what there is; the kernel asks on, and is told then
@@ -65,9 +72,11 @@ class Directories:
             for dentry, inode in page:
                 shown = entry_of(inode, self._files.held_bytes(inode))
                 if not pyfuse3.readdir_reply(token, dentry.name, shown, dentry.cookie):
+                    self._rows = min(max(told, ROWS_MIN), ROWS_MAX)
                     return
                 self._lookups.add(inode.ino)
                 cookie = dentry.cookie
+                told += 1
             if not page:
                 break
         if ino == ROOT_INODE and self._control_visible and cookie < CONTROL_COOKIE:

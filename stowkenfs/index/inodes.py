@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cachetools import LRUCache
 
@@ -21,7 +22,7 @@ COOKIES_RESERVED = 4096
 FIRST_COOKIE = 3
 """ ``.`` and ``..`` have positions 1 and 2."""
 
-XATTR_NAMES_MAX = 4096
+XATTR_NAMES_MAX = 8192
 """Inodes of which it is known which attributes they have; mostly none."""
 
 _COLUMNS = "ino, mode, uid, gid, nlink, size, rdev, atime_ns, mtime_ns, ctime_ns, parent, target"
@@ -202,6 +203,7 @@ class InodeTable:
             " WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?",
             (directory, after, rows),
         )
+        self._note_xattrs([row[2] for row in found])
         return [(Dentry(row[0], row[2], row[1]), Inode(*row[2:])) for row in found]
 
     def _mixed_page(self, directory: InodeNo, after: int, rows: int) -> list[tuple[Dentry, Inode]]:
@@ -232,6 +234,7 @@ class InodeTable:
                 if inode is not None:
                     page.append((dentry, inode))
             if page:
+                self._note_xattrs([inode.ino for _, inode in page])
                 return page
             if not entries:
                 break
@@ -308,10 +311,25 @@ class InodeTable:
             return self.frozen.xattrs(ino)
         return tuple((bytes(name), bytes(value)) for name, value in rows)
 
+    def _note_xattrs(self, inodes: Sequence[InodeNo]) -> None:
+        """Look up at once what will be asked for next: who lists files wants their attributes."""
+        unknown = [ino for ino in inodes if ino not in self._xattr_names]
+        if not unknown:
+            return
+        having = self._having_xattrs(unknown)
+        for ino in unknown:
+            if ino in having:
+                continue
+            with suppress(Corrupt):  # whoever asks for them is told
+                frozen = self.frozen.xattrs(ino) if self.frozen.has_inodes else ()
+                self._xattr_names[ino] = frozenset(name for name, _ in frozen)
+
     def having_xattrs(self, inodes: Sequence[InodeNo]) -> set[InodeNo]:
         """Those that may have any."""
-        if self.frozen.has_inodes:
-            return set(inodes)
+        return set(inodes) if self.frozen.has_inodes else self._having_xattrs(inodes)
+
+    def _having_xattrs(self, inodes: Sequence[InodeNo]) -> set[InodeNo]:
+        """Those that have any in rows."""
         rows = self._connection.peek_all(
             "SELECT DISTINCT ino FROM xattr WHERE ino IN (SELECT value FROM json_each(?))",
             (json.dumps(inodes),),

@@ -1,6 +1,7 @@
 """What the rows of the tree are as values: inodes, names, extents."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stowkenfs.ids import InodeNo
 
@@ -34,8 +35,7 @@ class Inode:
     target: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Dentry:
+class Dentry(NamedTuple):
     """A name in a directory; readdir continues after ``cookie``."""
 
     name: bytes
