@@ -206,10 +206,22 @@ class Catalogue:
         )
         return any(layout != 1 and stop > first for layout, stop in rows)
 
-    def hot_ranges(self, kind: int) -> list[tuple[int, int]]:
-        """First number and the one past the last of each row of a kind that is not dense."""
+    def hot_ranges(self, kind: int, start: int = 0) -> list[tuple[int, int]]:
+        """First number and the one past the last of each row of a kind that is not dense.
+
+        Of rows that begin at ``start`` or behind it.
+        """
         return self._connection.all(
-            "SELECT first, first + count FROM block WHERE kind = ? AND layout != 1", (kind,)
+            "SELECT first, first + count FROM block WHERE kind = ? AND first >= ? AND layout != 1",
+            (kind, start),
+        )
+
+    def hot_ranges_page(self, kind: int, start: int, end: int, rows: int) -> list[tuple[int, int]]:
+        """Up to ``rows`` of them that begin at ``start`` or behind, before ``end``. Any thread."""
+        return self._connection.read_all(
+            "SELECT first, first + count FROM block"
+            " WHERE kind = ? AND first >= ? AND first < ? AND layout != 1 ORDER BY first LIMIT ?",
+            (kind, start, end, rows),
         )
 
     def places(self, kind: int) -> list[BlockPlace]:

@@ -76,7 +76,7 @@ class Connection(Database):
             raise
 
     def _take_room(self, path: Path, reserve: Reserve) -> None:
-        self._room = IndexRoom(path, reserve, self._copy_log)
+        self._room = IndexRoom(path, reserve, self.restart_log)
         self._rows_possible = 0
         if self._room.is_short:  # the opening took it, or none was made: others want it, too
             with giving_room(), suppress(OSError):
@@ -392,9 +392,13 @@ class Connection(Database):
                 self.execute("PRAGMA busy_timeout = 5000")
                 self._forget_room()
 
-    def _copy_log(self) -> bool:
-        """Let the WAL be written from its start again; whether it will be."""
-        if self._depth:
+    def restart_log(self) -> bool:
+        """Let the WAL be written from its start again; whether it will be.
+
+        Event loop's thread, which waits for the disk. It is quick right after ``checkpoint``,
+        and as nobody writes meanwhile, nothing stays behind but where a reader is in the way.
+        """
+        if self._depth or self._wal_fd is None:
             return False
         try:
             self._before_copying()

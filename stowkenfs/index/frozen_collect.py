@@ -341,15 +341,14 @@ class Freezer:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*group.first, *group.last, cookie, len(rows), min(inos), max(inos), *place),
         )
-        self._connection.execute(
-            "DELETE FROM dentry WHERE (parent, name) >= (?, ?) AND (parent, name) <= (?, ?)",
-            (*group.first, *group.last),
-        )
-        # Those alone: that other names in the range are gone may be yet to be told.
-        self._connection.execute_many(
-            "DELETE FROM dirty_dentry WHERE parent = ? AND name = ?",
-            [(parent, name) for parent, name, _ in rows],
-        )
+        # Name by name: for a range SQLite goes through all names of its directories, and of the
+        # marks these alone go, since that others in the range are gone may be yet to be told.
+        names = [(parent, name) for parent, name, _ in rows]
+        for table in ("dentry", "dirty_dentry"):
+            self._connection.execute_many(
+                f"DELETE FROM {table} WHERE parent = ? AND name = ?",  # noqa: S608
+                names,
+            )
         self._frozen.refresh()
         return True
 

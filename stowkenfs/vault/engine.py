@@ -41,6 +41,8 @@ from stowkenfs.vault.tree import Tree
 log = logging.getLogger(__name__)
 
 CHANGES_AT_ONCE = 500
+LOG_BYTES_MAX = 64 << 20
+"""A WAL that is longer is worth some milliseconds in which nobody is answered."""
 
 
 class Engine:
@@ -222,9 +224,15 @@ class Engine:
         return self._connection.wal_bytes()
 
     async def shorten_index_log(self) -> None:
-        """Make the WAL start anew with the next write, if none comes before this returns."""
+        """Make the WAL start anew with the next write, if none comes before this returns.
+
+        Where writes come without a pause, and it has grown long: with the next one all the same.
+        """
         await self.sync()
         await anyio.to_thread.run_sync(self._connection.checkpoint)
+        if self.index_log_bytes > LOG_BYTES_MAX:
+            await anyio.to_thread.run_sync(self._connection.checkpoint)  # what came meanwhile
+            self._connection.restart_log()
 
     def _refresh_places(self) -> None:
         """Blocks may lie elsewhere now."""

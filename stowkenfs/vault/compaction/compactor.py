@@ -58,6 +58,8 @@ MOVED_KINDS = (BlockKind.RECORDS, BlockKind.SEGMENTS, BlockKind.TEMPLATES)
 CODEBOOKS_KEPT = 16
 """Codebooks, the newest, that a batch may go on with."""
 
+RANGES_AT_ONCE = 10_000
+"""Rows of hot blocks read while others may read."""
 ROWS_AT_ONCE = 40
 """Extents, and files, changed over before the loop gets its turn: some milliseconds."""
 CHECKED_AT_ONCE_BYTES = 1 << 20
@@ -173,12 +175,30 @@ class Compactor:
     async def _begin(self) -> Moves:
         """Fix what is to be moved: whatever is hot now. What comes later is left alone."""
         parts = self._parts
+        # Of most, while others store: there may be very many, and only the last ones get more.
+        below = {kind: parts.catalogue.next_number(kind) for kind in MOVED_KINDS}
+        before = {
+            kind: await anyio.to_thread.run_sync(self._hot_below, kind, end)
+            for kind, end in below.items()
+        }
         async with parts.committer.between_rounds():
-            ranges = {kind: join_ranges(parts.catalogue.hot_ranges(kind)) for kind in MOVED_KINDS}
+            ranges = {
+                kind: join_ranges(before[kind] + parts.catalogue.hot_ranges(kind, end))
+                for kind, end in below.items()
+            }
             if any(ranges.values()):
                 parts.committer.begin_new_pack()
             parts.dedup.leave_out(ranges)
         return Moves(*(Renumbering(ranges[kind]) for kind in MOVED_KINDS))
+
+    def _hot_below(self, kind: BlockKind, end: int) -> list[tuple[int, int]]:
+        """Ranges of hot numbers that begin before ``end``. A thread's."""
+        found: list[tuple[int, int]] = []
+        start = 0
+        while some := self._parts.catalogue.hot_ranges_page(kind, start, end, RANGES_AT_ONCE):
+            found = join_ranges((*found, *some)) if len(found) > RANGES_AT_ONCE else [*found, *some]
+            start = some[-1][0] + 1
+        return join_ranges(found)
 
     async def _compact(self, gathered: Gathered, moves: Moves) -> None:
         batch, report = gathered.batch, self.report

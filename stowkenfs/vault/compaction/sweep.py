@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 ROWS_AT_ONCE = 200
 PAGES_AT_ONCE = 100
 GROUPS_AT_ONCE = 32
+NOTED_AT_ONCE = 2000
+"""Rows noted as changed before the loop gets its turn: some milliseconds."""
 STATEMENT_LEVEL = 6
 
 GroupPlace = tuple[PackNo, int]
@@ -216,28 +218,63 @@ class Sweeper:
             await anyio.lowlevel.checkpoint()
         return frozen
 
-    def begin_checkpoint(self) -> tuple[int, list[GroupPlace]] | None:
+    async def begin_checkpoint(self) -> tuple[int, list[GroupPlace]] | None:
         """Note all rows that are hot as changed, so that they are told anew.
 
         The number of the next statement, and the groups that are in use: with them,
         statements before that number are not needed. None if there is nothing new to say.
+
+        Nobody makes a statement meanwhile. What becomes a row after its turn, as of a group
+        that is thawed, is noted by the triggers.
         """
         since = self.catalogue.next_number(BlockKind.NAMESPACE)
         if self._is_all_told(since):
             return None
-        with self.connection.transaction():
-            self.connection.execute(
-                "INSERT INTO dirty_inode (ino, extents_from) SELECT ino, 0 FROM inode WHERE true"
-                " ON CONFLICT (ino) DO UPDATE SET stamp = stamp + 1, extents_from = 0"
-            )
-            self.connection.execute(
-                "INSERT INTO dirty_dentry (parent, name) SELECT parent, name FROM dentry WHERE true"
-                " ON CONFLICT (parent, name) DO UPDATE SET stamp = stamp + 1"
-            )
+        await self._note_inodes()
+        await self._note_names()
         groups = self.connection.all(
             "SELECT pack, offset FROM frozen_inode UNION ALL SELECT pack, offset FROM frozen_name"
         )
         return since, groups
+
+    async def _note_inodes(self) -> None:
+        at = 0
+        while last := self.connection.one(
+            "SELECT max(ino) FROM (SELECT ino FROM inode WHERE ino >= ? ORDER BY ino LIMIT ?)",
+            (at, NOTED_AT_ONCE),
+        ):
+            if last[0] is None:
+                return
+            self.connection.execute(
+                "INSERT INTO dirty_inode (ino, extents_from)"
+                " SELECT ino, 0 FROM inode WHERE ino BETWEEN ? AND ?"
+                " ON CONFLICT (ino) DO UPDATE SET stamp = stamp + 1, extents_from = 0",
+                (at, last[0]),
+            )
+            at = last[0] + 1
+            await anyio.lowlevel.checkpoint()
+
+    async def _note_names(self) -> None:
+        at: tuple[int, bytes] = (-1, b"")
+        while True:
+            last = self.connection.one(
+                "SELECT parent, name FROM (SELECT parent, name FROM dentry"
+                " WHERE (parent, name) > (?, ?) ORDER BY parent, name LIMIT ?)"
+                " ORDER BY parent DESC, name DESC LIMIT 1",
+                (*at, NOTED_AT_ONCE),
+            )
+            if last is None:
+                return
+            self.connection.execute(
+                # Not up to ``last``: SQLite would go through all names of the directory then.
+                "INSERT INTO dirty_dentry (parent, name)"
+                " SELECT parent, name FROM (SELECT parent, name FROM dentry"
+                " WHERE (parent, name) > (?, ?) ORDER BY parent, name LIMIT ?) WHERE true"
+                " ON CONFLICT (parent, name) DO UPDATE SET stamp = stamp + 1",
+                (*at, NOTED_AT_ONCE),
+            )
+            at = last
+            await anyio.lowlevel.checkpoint()
 
     def _is_all_told(self, number: int) -> bool:
         """Whether the last statement, the one before ``number``, is a checkpoint."""

@@ -27,7 +27,7 @@ class Tidier:
         """Freeze what can be, and void what was told before; how many inodes were frozen."""
         async with self.namespace_lock:
             frozen = await self.sweeper.freeze()
-            checkpoint = self.sweeper.begin_checkpoint()
+            checkpoint = await self.sweeper.begin_checkpoint()
         await self._finish(checkpoint)
         return frozen
 
@@ -50,7 +50,7 @@ class Tidier:
             # What was in them are rows now, and maybe nothing but the index tells so. Groups
             # that are thawed from here on were copied.
             async with self.namespace_lock:
-                checkpoint = self.sweeper.begin_checkpoint()
+                checkpoint = await self.sweeper.begin_checkpoint()
             await self._finish(checkpoint)
         return await self.emptier.remove(emptied.packs)
 
