@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stowkenfs.documents.body import BodyValue, References, encode_body
+from stowkenfs.documents.body import References, encode_body
 from stowkenfs.documents.split import Unit, encode_unit
-from stowkenfs.documents.values import Part, Payload, Record, Style, TokenList, Value
+from stowkenfs.documents.values import Part, Payload, Record, Style, TokenList
 from stowkenfs.frames.address import segment_hash, segment_key
 from stowkenfs.frames.codec import EncodeChoices, Segment, encode_frame, encode_referring
 from stowkenfs.frames.minhash import bands_of_many, has_bands
@@ -101,8 +101,11 @@ class _Encoder:
 
     def _record(self, record: Record, content: memoryview, job: Job) -> EncodedRecord:
         templates = [self._template(template) for template in record.templates]
-        body = encode_body(templates, (self._value(value, job) for value in record.values))
-        return record.length_bytes, content_key(content), body
+        values = [
+            value if isinstance(value, bytes) else self._value(value, job)
+            for value in record.values
+        ]
+        return record.length_bytes, content_key(content), encode_body(templates, values)
 
     def _template(self, template: bytes) -> int:
         at = self._templates.get(template)
@@ -111,14 +114,12 @@ class _Encoder:
             self._batch.templates.append(template)
         return at
 
-    def _value(self, value: Value, job: Job) -> BodyValue:
+    def _value(self, value: Payload | TokenList, job: Job) -> References:
         if isinstance(value, Payload):
             segments = tuple(SegmentNo(self._part(part, job.vocabulary)) for part in value.parts)
             return References(value.style, tuple(p.type for p in value.parts), segments)
-        if isinstance(value, TokenList):
-            at = self._ids(np.asarray(value.ids, np.uint32), job.ids_vocabulary)
-            return References(Style.TOKENS, (value.type,), (SegmentNo(at),), value.separator)
-        return value
+        at = self._ids(np.asarray(value.ids, np.uint32), job.ids_vocabulary)
+        return References(Style.TOKENS, (value.type,), (SegmentNo(at),), value.separator)
 
     def _part(self, part: Part, vocabulary: Vocabulary) -> int:
         text = self._texts[Vocabulary.BYTES if part.binary else vocabulary][part.content]
