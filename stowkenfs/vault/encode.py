@@ -5,6 +5,7 @@ It runs in worker processes, so what goes in and comes out is bytes and small tu
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,7 @@ from stowkenfs.ids import SegmentNo, Vocabulary
 from stowkenfs.vault.payloads import content_key
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One unit to encode, and the vocabulary that its document asks for."""
 
     unit: Unit

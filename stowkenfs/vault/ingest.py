@@ -163,4 +163,4 @@ def _keys(pieces: Sequence[Piece]) -> list[int]:
 
 
 def _as_kind(piece: Piece, kind: UnitKind) -> Piece:
-    return replace(piece, unit=replace(piece.unit, kind=kind))
+    return replace(piece, unit=piece.unit._replace(kind=kind))
