@@ -118,8 +118,48 @@ class Compiled(Protocol):
         """
         ...
 
+    def spell_texts(
+        self,
+        ids: Array,
+        ends: Array,
+        texts: Buffer,
+        text_ends: Array,
+        entries: Array,
+        rest: Array,
+        /,
+    ) -> bytes:
+        """Whether ids (uint32) spell texts: for each 1, or 0 where that has to be found out.
 
-VERSION = 1
+        ``ends`` and ``text_ends`` (int64) tell where each has its ids and bytes, which follow
+        each other. A SpellingTable has ``entries`` and ``rest``.
+        """
+        ...
+
+    def pack_varints(self, ids: Array, ends: Array, /) -> list[bytes]:
+        """``varints.encode_varints`` of the ids (uint32) up to each of ``ends`` (int64)."""
+        ...
+
+    def names_in_bodies(
+        self, bodies: Sequence[bytes], types: Array, /
+    ) -> tuple[bytes, bytes] | None:
+        """Numbers of templates, and of segments, in record bodies, each as they come, as int64.
+
+        ``types`` (uint8, shape (256,)) tells which types of segments there are. None where
+        ``body.decode_body`` raises.
+        """
+        ...
+
+    def rename_bodies(
+        self, bodies: Sequence[bytes], types: Array, templates: Array, segments: Array, /
+    ) -> list[bytes] | None:
+        """Bodies with other numbers: what ``templates`` and ``segments`` (int64) have there.
+
+        None where ``body.decode_body`` raises, or where they have -1, or end before.
+        """
+        ...
+
+
+VERSION = 2
 """Of the functions; what was compiled from other sources, and left lying, is not used."""
 
 

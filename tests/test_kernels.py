@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from stowkenfs.documents.body import References, encode_body
 from stowkenfs.documents.dense_families import Family, decode_identifiers, encode_identifiers
 from stowkenfs.documents.dense_streams import decode_numbers
 from stowkenfs.documents.pieces import pieces_of_bodies
+from stowkenfs.documents.renaming import names_in, rename
 from stowkenfs.documents.rendering import _fill
 from stowkenfs.documents.values import Style
 from stowkenfs.errors import FrameCorrupt
@@ -29,9 +31,10 @@ from stowkenfs.frames.bulk import Speller
 from stowkenfs.frames.codebook import Codebook
 from stowkenfs.frames.codec import decode_frame, encode_frame
 from stowkenfs.frames.dense import DenseSegments, decode_dense, encode_dense, prepare
+from stowkenfs.frames.spelling import SpellingTable, spelling_table
 from stowkenfs.frames.token_table import token_table
-from stowkenfs.frames.varints import decode_varints, encode_varints
-from stowkenfs.frames.vocabulary import TEXT_BYTES_MAX
+from stowkenfs.frames.varints import decode_varints, encode_varints, encode_varints_of, ends_of
+from stowkenfs.frames.vocabulary import TEXT_BYTES_MAX, spell
 from stowkenfs.ids import SegmentNo, SegmentType, TemplateNo, Vocabulary
 from tests.kernels import both, outcome, using
 
@@ -208,6 +211,46 @@ def test_bodies_of_records(encoded: list[bytes]) -> None:
 
 
 @THOROUGH
+@given(st.lists(bodies() | st.binary(max_size=20), max_size=4), st.booleans(), st.booleans())
+def test_other_numbers_in_bodies(encoded: list[bytes], lack_a: bool, lack_b: bool) -> None:
+    """Numbers that are large have others where all are moved up; some have none."""
+    others = np.arange(5)[::-1] * 3**20
+    templates = others[:3] if lack_a else others
+    segments = np.where(others == 0, -1, others) if lack_b else others
+    both(lambda: names_in(encoded))
+    both(lambda: rename(encoded, templates, segments))
+
+
+@THOROUGH
+@given(st.lists(st.lists(IDS, max_size=9), max_size=4))
+def test_varints_of_many(rows: list[list[int]]) -> None:
+    found = both(lambda: encode_varints_of([np.array(ids, np.uint32) for ids in rows]))
+    assert found == list(map(varints, rows))
+
+
+@THOROUGH
+@given(st.data(), st.lists(st.lists(st.integers(0, 200_100), max_size=5), min_size=1, max_size=4))
+def test_texts_that_ids_spell(data: st.DataObject, rows: list[list[int]]) -> None:
+    """Of what is said to be the same, each is; of what is, all that has no odd id is said to be."""
+    assert kernels.built is not None
+    ids = [np.array(row, np.uint32) for row in rows]
+    spelled = [outcome(partial(spell, row, Vocabulary.O200K_BASE)) for row in ids]
+    true = [text if isinstance(text, bytes) else b"none" for text in spelled]
+    texts = [mutated(data.draw, text) for text in true]
+    table = spelling_table(Vocabulary.O200K_BASE)
+    said = kernels.built.spell_texts(
+        np.concatenate(ids), ends_of(ids), b"".join(texts), ends_of(texts),
+        table.entries, table.rest,
+    )  # fmt: skip
+    for is_same, text, spelling, row in zip(said, texts, spelled, rows, strict=True):
+        assert spelling == text if is_same else (spelling != text or has_odd(row, table))
+
+
+def has_odd(row: list[int], table: SpellingTable) -> bool:
+    return any(table.more[token_id] == 0xFF for token_id in row)
+
+
+@THOROUGH
 @given(st.data())
 def test_filling(data: st.DataObject) -> None:
     """Numbers that fit nothing, too."""
@@ -259,6 +302,7 @@ def test_identifiers(drawn: tuple[Family, bytes, int]) -> None:
 
 I64 = np.arange(3)
 U64 = np.arange(4).astype(np.uint64)
+U32 = np.arange(3).astype(np.uint32)
 U8 = np.zeros(256, np.uint8)
 WRONG: list[tuple[str, tuple[Any, ...], type[Exception]]] = [
     ("scan_bodies", (b"abc", I64, I64 + 2, U8), ValueError),
@@ -281,6 +325,21 @@ WRONG: list[tuple[str, tuple[Any, ...], type[Exception]]] = [
     ("fill", (["a"], I64, I64, b"", U8[:0], I64[:0], I64[:0], I64 * 0, I64, []), TypeError),
     ("fill", ([], I64, I64, b"", U8[:0], I64[:0], I64[:0], I64 * 0, I64, [1]), TypeError),
     ("fill", (1, I64, I64, b"", U8[:0], I64[:0], I64[:0], I64 * 0, I64, []), TypeError),
+    ("rename_bodies", ([b"\0"], U8, I64, I64[::2]), ValueError),
+    ("rename_bodies", ([b"\0"], U8, I64, I64.astype(np.int32)), TypeError),
+    ("rename_bodies", ([b"\0"], U8[:255], I64, I64), ValueError),
+    ("rename_bodies", ([1], U8, I64, I64), TypeError),
+    ("rename_bodies", (1, U8, I64, I64), TypeError),
+    ("names_in_bodies", (["a"], U8), TypeError),
+    ("names_in_bodies", ([], U8[:9]), ValueError),
+    ("pack_varints", (U32, I64 + 2), ValueError),
+    ("pack_varints", (U32, I64[::-1].copy()), ValueError),
+    ("pack_varints", (U32, I64 - 1), ValueError),
+    ("pack_varints", (U64, I64), TypeError),
+    ("spell_texts", (U32, I64, b"abc", I64[:2], U64, U64), ValueError),
+    ("spell_texts", (U32, I64, b"a", I64, U64, U64), ValueError),
+    ("spell_texts", (U32, I64 + 2, b"abc", I64, U64, U64), ValueError),
+    ("spell_texts", (U32, I64, "abc", I64, U64, U64), TypeError),
     ("places_of", (b"", 256), ValueError),
     ("places_of", (b"", -1), ValueError),
     ("varints32", (I64,), TypeError),
@@ -326,3 +385,9 @@ def test_spellings_that_do_not_fit() -> None:
     starts = np.arange(5)
     found = kernels.built.spell_varints(bytes(range(5)), starts, starts + 1, b"", entries, rest, 99)
     assert found == [b"a", b"b" + bytes(7) + b"e", None, None, None]
+    texts = [b"a", b"b" + bytes(7) + b"e", b"c" + bytes(7) + b"e", b"", b"e"]
+    ids = np.arange(5).astype(np.uint32)
+    said = kernels.built.spell_texts(
+        ids, starts + 1, b"".join(texts), ends_of(texts), entries, rest
+    )
+    assert said == b"\1\1\0\0\0"

@@ -23,6 +23,10 @@ DECLARE(varints32);
 DECLARE(varints56);
 DECLARE(places_of);
 DECLARE(identifiers);
+DECLARE(spell_texts);
+DECLARE(pack_varints);
+DECLARE(names_in_bodies);
+DECLARE(rename_bodies);
 
 /* Whether a function was given `wanted` arguments; false with an exception. */
 static inline int has_arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted)

@@ -1,5 +1,5 @@
 /*
- * Inner loops of reading, compiled: what numpy cannot do in one pass.
+ * Inner loops of reading and storing, compiled: what numpy cannot do in one pass.
  *
  * Each function does what Python code beside its caller also does, and the tests compare them
  * (tests/test_kernels.py). None of them raises for damaged content: where bytes are not as
@@ -25,11 +25,15 @@ static PyMethodDef functions[] = {
     FAST(varints56),
     FAST(places_of),
     FAST(identifiers),
+    FAST(spell_texts),
+    FAST(pack_varints),
+    FAST(names_in_bodies),
+    FAST(rename_bodies),
     {NULL, NULL, 0, NULL},
 };
 
 /* Raised with each change of what a function takes or gives; kernels.py has the same. */
-#define VERSION 1
+#define VERSION 2
 
 static int tell_version(PyObject *module)
 {
@@ -44,7 +48,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "stowkenfs._kernels",
-    .m_doc = "Inner loops of reading; stowkenfs.kernels says whether they are there.",
+    .m_doc = "Inner loops; stowkenfs.kernels says whether they are there.",
     .m_size = 0,
     .m_methods = functions,
     .m_slots = slots,

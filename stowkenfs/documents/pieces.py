@@ -21,8 +21,9 @@ LITERAL: Final = 255
 MADE: Final = 254
 """A value that is one of ``made``."""
 
-_TYPES = np.zeros(256, np.uint8)
-_TYPES[list(map(int, SegmentType))] = 1
+TYPES = np.zeros(256, np.uint8)
+"""uint8, 1 for each type of segment that there is."""
+TYPES[list(map(int, SegmentType))] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def pieces_of_bodies(source: bytes, starts: Numbers, ends: Numbers) -> Pieces:
     """Of records whose bodies lie in ``source``; those that are damaged are left out."""
     if kernels.compiled is None:
         return _by_python(source, starts.tolist(), ends.tolist())
-    columns = kernels.compiled.scan_bodies(source, starts, ends, _TYPES)
+    columns = kernels.compiled.scan_bodies(source, starts, ends, TYPES)
     templates, template_ends, styles, lows, highs, value_ends, parts, alone = columns
     return Pieces(
         source,

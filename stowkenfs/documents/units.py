@@ -1,9 +1,8 @@
 """Documents in pieces that are encoded one by one."""
 
 import re
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 HEAD_BYTES_MAX: Final = 64 << 10
 """How much of a document its shape is judged by."""
@@ -29,9 +28,11 @@ class UnitKind(Enum):
     RAW = "raw"
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A contiguous byte range of a document, encoded on its own; ``start`` is its offset."""
+class Unit(NamedTuple):
+    """A contiguous byte range of a document, encoded on its own; ``start`` is its offset.
+
+    A tuple, because many travel to worker processes, in the event loop's time.
+    """
 
     start: int
     content: bytes

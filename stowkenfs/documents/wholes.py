@@ -55,9 +55,9 @@ class Whole(NamedTuple):
 def find_wholes(content: bytes) -> list[Whole]:
     """All of them in order; none overlaps another."""
     found: list[Whole] = []
-    if any(b'"%s"' % key in content for key in _TOKEN_KEYS):
+    if b'"token' in content or b'"input_ids"' in content:  # how all of _TOKEN_KEYS begin
         found += _arrays_of_ids(content)
-    if any(b'"%s"' % key in content for key in _TOOL_KEYS):
+    if b'"tools"' in content or b'"function' in content:  # and all of _TOOL_KEYS
         found += _tools(content)
     found.sort()
     end = 0

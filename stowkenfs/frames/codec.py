@@ -7,6 +7,7 @@
 A frame knows neither its length nor its checksum; whoever stores it knows both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stowkenfs.errors import FrameCorrupt
@@ -15,6 +16,7 @@ from stowkenfs.frames.dictionary import DictionaryCodec, dictionary_number
 from stowkenfs.frames.edits import read_edits, sources_of
 from stowkenfs.frames.kinds import (
     FRAME_HEADER_BYTES,
+    ZSTD_SYMBOLS_BYTES_MIN,
     FrameCodec,
     FrameKind,
     VarintCodec,
@@ -25,6 +27,8 @@ from stowkenfs.frames.segment import Segment, symbols_of
 from stowkenfs.frames.substrings import SubstringCodec
 from stowkenfs.frames.varints import TokenArray
 from stowkenfs.ids import Vocabulary
+from stowkenfs.minimal_zstd import compress_many
+from stowkenfs.varint import append_varint
 
 __all__ = [
     "FRAME_HEADER_BYTES",
@@ -40,6 +44,7 @@ __all__ = [
     "decode_frame",
     "encode_delta",
     "encode_frame",
+    "encode_frames",
     "encode_referring",
     "frame_kind",
     "frame_symbols",
@@ -89,6 +94,19 @@ def encode_frame(
             best = len(body), kind, body
     assert best is not None
     return bytes((best[1], vocabulary)) + best[2]
+
+
+def encode_frames(symbols: Sequence[bytes], vocabulary: Vocabulary, *, level: int) -> list[bytes]:
+    """``encode_frame`` of many segments, without choices, whose symbols these are."""
+    long = [at for at, one in enumerate(symbols) if len(one) >= ZSTD_SYMBOLS_BYTES_MIN]
+    frames = [bytes((FrameKind.VARINT, vocabulary)) + one for one in symbols]
+    packed = compress_many([symbols[at] for at in long], level)
+    for at, content in zip(long, packed, strict=True):
+        head = bytearray((FrameKind.ZSTD, vocabulary))
+        append_varint(head, len(symbols[at]))
+        if len(head) + len(content) < len(frames[at]):
+            frames[at] = bytes(head) + content
+    return frames
 
 
 def encode_referring(segment: Segment, choices: EncodeChoices, *, level: int) -> bytes | None:

@@ -11,9 +11,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from stowkenfs import kernels
 from stowkenfs.errors import StowkenError
+from stowkenfs.frames.spelling import spelling_table
 from stowkenfs.frames.token_table import token_table
-from stowkenfs.frames.varints import TokenArray
+from stowkenfs.frames.varints import TokenArray, ends_of
 from stowkenfs.frames.vocabulary import TEXT_BYTES_MAX, NoSpelling, spell
 from stowkenfs.ids import Vocabulary
 
@@ -137,8 +139,22 @@ def _tokenize_batch(
     found: list[TokenArray | None],
 ) -> None:
     rows = encoder.encode_many([text for _, text, _ in batch], sum(len(u) for _, _, u in batch))
-    for (number, _, utf8), ids in zip(batch, rows, strict=True):
-        found[number] = _verified(ids, utf8, vocabulary)
+    same = _spelled(rows, [utf8 for _, _, utf8 in batch], vocabulary)
+    for (number, _, utf8), ids, is_same in zip(batch, rows, same, strict=True):
+        found[number] = ids if is_same else _verified(ids, utf8, vocabulary)
+
+
+def _spelled(
+    rows: Sequence[TokenArray], texts: Sequence[bytes], vocabulary: Vocabulary
+) -> Sequence[int]:
+    """1 for each of ``rows`` that surely spells its text."""
+    if kernels.compiled is None:
+        return bytes(len(rows))
+    table = spelling_table(vocabulary)
+    return kernels.compiled.spell_texts(
+        np.concatenate(rows), ends_of(rows), b"".join(texts), ends_of(texts),
+        table.entries, table.rest,
+    )  # fmt: skip
 
 
 def _verified(ids: TokenArray, utf8: bytes, vocabulary: Vocabulary) -> TokenArray | None:

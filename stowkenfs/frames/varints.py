@@ -5,6 +5,7 @@ shortest form of a number is accepted, so an array has exactly one encoding.
 """
 
 from array import array
+from collections.abc import Sequence, Sized
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,18 @@ def encode_varints(ids: TokenArray) -> bytes:
     if len(ids) <= _SCALAR_IDS_MAX:
         return _encode_few(ids)
     return _encode_many(ids)
+
+
+def encode_varints_of(rows: Sequence[TokenArray]) -> list[bytes]:
+    """``encode_varints`` of each."""
+    if kernels.compiled is None or not rows:
+        return [encode_varints(ids) for ids in rows]
+    return kernels.compiled.pack_varints(np.concatenate(rows), ends_of(rows))
+
+
+def ends_of(rows: Sequence[Sized]) -> npt.NDArray[np.int64]:
+    """Where each of ``rows`` ends when they follow each other: int64, shape (n,)."""
+    return np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)), dtype=np.int64)
 
 
 def decode_varints(buffer: bytes) -> TokenArray:

@@ -59,13 +59,15 @@ class ExtentTable:
         """Put ``extents`` in place of those between ``start`` and ``end``."""
         with self._connection.transaction():
             self._frozen.thaw_inode(ino)
-            self._connection.execute(
-                "DELETE FROM extent WHERE ino = ? AND start >= ? AND start < ?", (ino, start, end)
-            )
-            self._connection.execute_many(
-                "INSERT INTO extent VALUES (?, ?, ?, ?, ?)",
-                [(ino, e.start, e.length, e.record, e.count) for e in extents],
-            )
+            with self._connection.beside():  # no rows of extents are ever pending
+                self._connection.execute(
+                    "DELETE FROM extent WHERE ino = ? AND start >= ? AND start < ?",
+                    (ino, start, end),
+                )
+                self._connection.execute_many(
+                    "INSERT INTO extent VALUES (?, ?, ?, ?, ?)",
+                    [(ino, e.start, e.length, e.record, e.count) for e in extents],
+                )
 
     def cut(self, ino: InodeNo, size: int) -> None:
         """Forget what lies at and beyond byte ``size``."""

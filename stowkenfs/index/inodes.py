@@ -359,10 +359,12 @@ class InodeTable:
                 if list(ids) == [""]:
                     return
                 self.frozen.thaw_inode(ino)
-            self._connection.execute("DELETE FROM conversation WHERE ino = ?", (ino,))
-            self._connection.execute_many(
-                "INSERT OR IGNORE INTO conversation VALUES (?, ?)", [(name, ino) for name in ids]
-            )
+            with self._connection.beside():  # no rows of conversations are ever pending
+                self._connection.execute("DELETE FROM conversation WHERE ino = ?", (ino,))
+                self._connection.execute_many(
+                    "INSERT OR IGNORE INTO conversation VALUES (?, ?)",
+                    [(name, ino) for name in ids],
+                )
 
     def conversation(self, conversation_id: str) -> InodeNo | None:
         """The newest file that gives itself this id."""

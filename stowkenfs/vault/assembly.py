@@ -1,12 +1,13 @@
 """Numbering what is new of encoded batches and packing it into blocks. No I/O."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from stowkenfs.documents.body import BodyValue, References, decode_body, encode_body
+import numpy as np
+
+from stowkenfs.documents.renaming import names_in, rename
 from stowkenfs.frames.codec import frame_kind
-from stowkenfs.ids import SegmentNo
 from stowkenfs.store.block import Block, BlockKind, encode_block
 from stowkenfs.vault.encode import EncodedBatch, EncodedRecord
 from stowkenfs.vault.near_chains import Match
@@ -113,13 +114,41 @@ class Assembly:
 
     def add(self, batch: EncodedBatch, *, fresh: bool = False) -> BatchResult:
         """Number what ``batch`` consists of. ``fresh``: it is stored without deltas."""
-        numbers = _BatchNumbers(batch, self, {} if fresh else self._alike(batch))
         self._added = Tally()
+        new: list[EncodedRecord] = []
         runs = [
-            join_runs(Run(numbers.record(record), 1, record[0]) for record in job)
+            join_runs(Run(self._record(record, new), 1, record[0]) for record in job)
             for job in batch.records
         ]
+        self._add_bodies(new, batch, {} if fresh else self._alike(batch))
         return BatchResult(runs, self._added)
+
+    def _record(self, record: EncodedRecord, new: list[EncodedRecord]) -> int:
+        """The number of a record, which ``new`` gets if it is that."""
+        found = self.records.known.get(record[1])
+        if found is not None:
+            return found
+        new.append(record)
+        return self.records.add(record[1])
+
+    def _add_bodies(
+        self, new: Sequence[EncodedRecord], batch: EncodedBatch, alike: dict[int, list[Match]]
+    ) -> None:
+        """Number what new records refer to; their bodies get these numbers."""
+        bodies = [body for _, _, body in new]
+        templates = np.full(len(batch.templates), -1, np.int64)
+        segments = np.full(len(batch.segments), -1, np.int64)
+        of_templates, of_segments = names_in(bodies)
+        for at in of_templates:
+            templates[at] = self.add_template(batch.templates[at])
+        for at in of_segments:
+            key, frame = batch.segments[at]
+            segments[at] = self.add_segment(key, frame, batch.bands.get(at), alike.get(at))
+        renamed = rename(bodies, templates, segments)
+        self._record_rows += [
+            (length, key, body) for (length, key, _), body in zip(new, renamed, strict=True)
+        ]
+        self._added.add(Tally(0, sum(map(len, renamed))))
 
     def _alike(self, batch: EncodedBatch) -> dict[int, list[Match]]:
         """Stored segments that may be like those of ``batch`` that are new, by position."""
@@ -162,11 +191,6 @@ class Assembly:
         self._added.add(Tally(0, len(template)))
         return self.templates.add(key)
 
-    def add_record(self, length_bytes: int, key: int, body: bytes) -> int:
-        self._record_rows.append((length_bytes, key, body))
-        self._added.add(Tally(0, len(body)))
-        return self.records.add(key)
-
     def blocks(self) -> Iterator[PackedBlock]:
         """What has to be written, referred-to things first."""
         referred = 0
@@ -207,49 +231,6 @@ class Assembly:
         return PackedBlock(
             kind, first, len(rows), len(payload), content, encoded, brings_bytes=brings
         )
-
-
-class _BatchNumbers:
-    """From positions in one batch to numbers in the vault, on demand."""
-
-    def __init__(
-        self, batch: EncodedBatch, assembly: Assembly, alike: dict[int, list[Match]]
-    ) -> None:
-        self._batch = batch
-        self._assembly = assembly
-        self._alike = alike
-        self._segments: dict[int, int] = {}
-        self._templates: dict[int, int] = {}
-
-    def record(self, record: EncodedRecord) -> int:
-        length, key, local = record
-        found = self._assembly.records.known.get(key)
-        if found is not None:
-            return found
-        body = decode_body(local)
-        templates = [self._template(at) for at in body.templates]
-        values: list[BodyValue] = []
-        for value in body.values:
-            if isinstance(value, References):
-                segments = tuple(SegmentNo(self._segment(at)) for at in value.segments)
-                values.append(replace(value, segments=segments))
-            else:
-                values.append(value)
-        return self._assembly.add_record(length, key, encode_body(templates, values))
-
-    def _segment(self, at: int) -> int:
-        number = self._segments.get(at)
-        if number is None:
-            number = self._segments[at] = self._assembly.add_segment(
-                *self._batch.segments[at], self._batch.bands.get(at), self._alike.get(at)
-            )
-        return number
-
-    def _template(self, at: int) -> int:
-        number = self._templates.get(at)
-        if number is None:
-            number = self._templates[at] = self._assembly.add_template(self._batch.templates[at])
-        return number
 
 
 def join_runs(runs: Iterable[Run]) -> list[Run]:

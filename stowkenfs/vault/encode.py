@@ -5,26 +5,23 @@ It runs in worker processes, so what goes in and comes out is bytes and small tu
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from stowkenfs.documents.body import BodyValue, References, encode_body
+from stowkenfs.documents.body import References, encode_body
 from stowkenfs.documents.split import Unit, encode_unit
-from stowkenfs.documents.values import Part, Payload, Record, Style, TokenList, Value
+from stowkenfs.documents.values import Part, Payload, Record, Style, TokenList
 from stowkenfs.frames.address import segment_hash, segment_key
 from stowkenfs.frames.codec import EncodeChoices, Segment, encode_frame, encode_referring
 from stowkenfs.frames.minhash import bands_of_many, has_bands
-from stowkenfs.frames.tokenizer import tokenize
+from stowkenfs.frames.texts import EncodedText, encode_texts
 from stowkenfs.frames.varints import TokenArray
 from stowkenfs.ids import SegmentNo, Vocabulary
 from stowkenfs.vault.payloads import content_key
 
-TOKENS_RARELY_PAY = 0.6
-"""A frame of tokens larger than this share of its text is compared with one of bytes."""
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One unit to encode, and the vocabulary that its document asks for."""
 
     unit: Unit
@@ -72,23 +69,43 @@ class _Encoder:
         self._batch = EncodedBatch()
         self._templates: dict[bytes, int] = {}
         self._segments: dict[int, int] = {}  # {key: position}
-        self._texts: dict[tuple[bytes, Vocabulary], int] = {}  # {(content, vocabulary): position}
+        self._texts: dict[Vocabulary, dict[bytes, EncodedText]] = {}  # {vocabulary: {content: …}}
 
     def run(self, jobs: Sequence[Job]) -> EncodedBatch:
-        for job in jobs:
+        records = [encode_unit(job.unit) for job in jobs]
+        self._encode_texts(jobs, records)
+        for job, of_job in zip(jobs, records, strict=True):
             self._batch.records.append([
                 self._record(record, content, job)
-                for record, content in _with_contents(encode_unit(job.unit), job.unit.content)
+                for record, content in _with_contents(of_job, job.unit.content)
             ])  # fmt: skip
         bands = bands_of_many(list(self._to_compare.values()))
         for at, of_segment in zip(self._to_compare, bands, strict=True):
             self._batch.bands[at] = of_segment.tobytes()
         return self._batch
 
+    def _encode_texts(self, jobs: Sequence[Job], records: Sequence[Sequence[Record]]) -> None:
+        """Fill ``_texts`` with all that occur."""
+        wanted: dict[Vocabulary, dict[bytes, None]] = {}
+        for job, of_job in zip(jobs, records, strict=True):
+            for record in of_job:
+                for value in record.values:
+                    if isinstance(value, Payload):
+                        for part in value.parts:
+                            vocabulary = Vocabulary.BYTES if part.binary else job.vocabulary
+                            wanted.setdefault(vocabulary, {})[part.content] = None
+        for vocabulary, some in wanted.items():
+            texts = list(some)
+            encoded = encode_texts(texts, vocabulary, level=self._level)
+            self._texts[vocabulary] = dict(zip(texts, encoded, strict=True))
+
     def _record(self, record: Record, content: memoryview, job: Job) -> EncodedRecord:
         templates = [self._template(template) for template in record.templates]
-        body = encode_body(templates, (self._value(value, job) for value in record.values))
-        return record.length_bytes, content_key(content), body
+        values = [
+            value if isinstance(value, bytes) else self._value(value, job)
+            for value in record.values
+        ]
+        return record.length_bytes, content_key(content), encode_body(templates, values)
 
     def _template(self, template: bytes) -> int:
         at = self._templates.get(template)
@@ -97,53 +114,32 @@ class _Encoder:
             self._batch.templates.append(template)
         return at
 
-    def _value(self, value: Value, job: Job) -> BodyValue:
+    def _value(self, value: Payload | TokenList, job: Job) -> References:
         if isinstance(value, Payload):
             segments = tuple(SegmentNo(self._part(part, job.vocabulary)) for part in value.parts)
             return References(value.style, tuple(p.type for p in value.parts), segments)
-        if isinstance(value, TokenList):
-            at = self._segment(np.asarray(value.ids, np.uint32), job.ids_vocabulary)
-            return References(Style.TOKENS, (value.type,), (SegmentNo(at),), value.separator)
-        return value
+        at = self._ids(np.asarray(value.ids, np.uint32), job.ids_vocabulary)
+        return References(Style.TOKENS, (value.type,), (SegmentNo(at),), value.separator)
 
     def _part(self, part: Part, vocabulary: Vocabulary) -> int:
-        if part.binary:
-            vocabulary = Vocabulary.BYTES
-        name = (part.content, vocabulary)
-        at = self._texts.get(name)
-        if at is None:
-            at = self._texts[name] = self._text(part.content, vocabulary)
-        return at
+        text = self._texts[Vocabulary.BYTES if part.binary else vocabulary][part.content]
+        return self._segment(text.segment, text.key, text.frame)
 
-    def _text(self, content: bytes, vocabulary: Vocabulary) -> int:
-        tokens = None
-        if vocabulary is not Vocabulary.BYTES:
-            tokens = tokenize(content.decode(), vocabulary)
-        as_bytes = np.frombuffer(content, np.uint8).astype(np.uint32)
-        if tokens is None:  # it does not survive, or is binary
-            return self._segment(as_bytes, Vocabulary.BYTES)
-        frame = encode_frame(tokens, vocabulary, level=self._level)
-        # Whatever may be referred to: the same text is the same segment for ever.
-        if len(frame) > TOKENS_RARELY_PAY * len(content):
-            plain = encode_frame(as_bytes, Vocabulary.BYTES, level=self._level)
-            if len(plain) < len(frame):
-                return self._segment(as_bytes, Vocabulary.BYTES, plain)
-        return self._segment(tokens, vocabulary, frame)
-
-    def _segment(
-        self, tokens: TokenArray, vocabulary: Vocabulary, frame: bytes | None = None
-    ) -> int:
+    def _ids(self, tokens: TokenArray, vocabulary: Vocabulary) -> int:
         key = segment_key(segment_hash(tokens), vocabulary)
+        return self._segment(Segment(vocabulary, tokens), key)
+
+    def _segment(self, segment: Segment, key: int, frame: bytes | None = None) -> int:
         at = self._segments.get(key)
         if at is None:
             if frame is None:
-                frame = encode_frame(tokens, vocabulary, level=self._level)
+                frame = encode_frame(segment.tokens, segment.vocabulary, level=self._level)
             if self._choices is not None:
-                frame = self._smaller(frame, Segment(vocabulary, tokens), self._choices)
+                frame = self._smaller(frame, segment, self._choices)
             at = self._segments[key] = len(self._batch.segments)
             self._batch.segments.append((key, frame))
-            if self._with_bands and has_bands(len(tokens), vocabulary):
-                self._to_compare[at] = tokens
+            if self._with_bands and has_bands(len(segment.tokens), segment.vocabulary):
+                self._to_compare[at] = segment.tokens
         return at
 
     def _smaller(self, frame: bytes, segment: Segment, choices: EncodeChoices) -> bytes:

@@ -126,6 +126,7 @@ class Engine:
             clock=clock,
             after_seconds=config.seal_after_seconds,
             side_by_side=max(config.workers, 1) + 1,
+            transaction=connection.transaction,
         )
 
     def _load_group(self, pack: PackNo, offset_bytes: int, stored_bytes: int) -> bytes:

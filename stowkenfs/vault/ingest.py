@@ -135,24 +135,27 @@ class Ingest:
 
     def _differing(self, pieces: Sequence[Piece], runs: Sequence[Sequence[Run]]) -> list[int]:
         """Positions of pieces whose records do not give their bytes back."""
+        numbers = list(dict.fromkeys(no for of_piece in runs for no in _numbers(of_piece)))
+        try:
+            contents: Callable[[RecordNo], bytes] = self._reader.contents(numbers).__getitem__
+        except Corrupt:  # which of them, is found out one by one
+            contents = self._reader.record
         return [
             at
             for at, (piece, of_piece) in enumerate(zip(pieces, runs, strict=True))
-            if not self._reads_back(piece.unit.content, of_piece)
+            if not _reads_back(piece.unit.content, of_piece, contents)
         ]
 
-    def _reads_back(self, content: bytes, runs: Sequence[Run]) -> bool:
-        at = 0
-        try:
-            for run in runs:
-                for number in range(run.record, run.record + run.count):
-                    record = self._reader.record(RecordNo(number))
-                    if content[at : at + len(record)] != record:
-                        return False
-                    at += len(record)
-        except Corrupt:
-            return False
-        return at == len(content)
+
+def _numbers(runs: Sequence[Run]) -> list[int]:
+    return [number for run in runs for number in range(run.record, run.record + run.count)]
+
+
+def _reads_back(content: bytes, runs: Sequence[Run], contents: Callable[[RecordNo], bytes]) -> bool:
+    try:
+        return b"".join([contents(RecordNo(number)) for number in _numbers(runs)]) == content
+    except Corrupt:
+        return False
 
 
 def _keys(pieces: Sequence[Piece]) -> list[int]:
@@ -160,4 +163,4 @@ def _keys(pieces: Sequence[Piece]) -> list[int]:
 
 
 def _as_kind(piece: Piece, kind: UnitKind) -> Piece:
-    return replace(piece, unit=replace(piece.unit, kind=kind))
+    return replace(piece, unit=piece.unit._replace(kind=kind))

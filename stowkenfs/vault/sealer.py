@@ -6,21 +6,21 @@ meanwhile: then the draft stays and the file is sealed later.
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from stowkenfs.documents.split import Shape, Splitter, Unit
+from stowkenfs.documents.split import Shape, Splitter
 from stowkenfs.errors import Corrupt, NotFound
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.inodes import InodeTable
-from stowkenfs.vault.about import HEAD_BYTES, About, about
+from stowkenfs.index.space import giving_room
+from stowkenfs.vault.about import HEAD_BYTES, about
 from stowkenfs.vault.assembly import Run, join_runs
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.complaints import (
@@ -29,9 +29,11 @@ from stowkenfs.vault.complaints import (
     complain_of,
     is_out_of_memory,
 )
+from stowkenfs.vault.dedup import slices
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.ingest import Ingest, Piece
 from stowkenfs.vault.live import LiveFile
+from stowkenfs.vault.ranges import Range, fill_whole, is_short_and_whole
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,16 @@ BATCH_BYTES = 2 << 20
 BATCH_RANGES = 512
 """How many files, or parts of them, that is at most."""
 
-GROUP_FILES = 128
+GROUP_FILES = 512
 GROUP_BYTES = 2 << 20
 """Small files sealed together."""
+
+PARTS_AT_ONCE = 16
+"""Put in place in one transaction: some milliseconds of the event loop."""
+
+WAIT_SECONDS_MAX = 20.0
+WAITING_MAX = 30_000
+"""What is due waits for a pause of those who write files, but no longer, and of no more files."""
 
 OPEN_DRAFT_BYTES = 8 << 20
 """A file that stays open is sealed up to its last whole line when its draft is this large."""
@@ -52,25 +61,6 @@ OPEN_DRAFT_BYTES = 8 << 20
 OPEN_IDLE_SECONDS = 5.0
 RETRY_SECONDS = 30.0
 NANOSECONDS = 1_000_000_000
-
-
-@dataclass(slots=True)
-class _Range:
-    """A part of one file on its way to records.
-
-    ``replaces_to``: where existing extents that it touches end; it must reach that far.
-    """
-
-    ino: InodeNo
-    live: LiveFile
-    start: int
-    units: list[Unit] = field(default_factory=list)
-    about: About | None = None
-    replaces_to: int = 0
-
-    @property
-    def end(self) -> int:
-        return self.start + sum(len(unit.content) for unit in self.units)
 
 
 class Sealer:
@@ -87,6 +77,7 @@ class Sealer:
         clock: Clock,
         after_seconds: float,
         side_by_side: int,
+        transaction: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._files = files
         self._inodes = inodes
@@ -96,8 +87,11 @@ class Sealer:
         self._clock = clock
         self._after_ns = int(after_seconds * NANOSECONDS)
         self._side_by_side = anyio.CapacityLimiter(side_by_side)
+        self._transaction = transaction
         self._due: dict[InodeNo, int] = {}
         self._sealing: set[InodeNo] = set()
+        self._noted_ns = 0  # when a draft was left last
+        self._waits_since: int | None = None  # from when on what is due waits for writers
         files.on_draft = self.note
 
     def is_sealing(self, ino: InodeNo) -> bool:
@@ -111,18 +105,32 @@ class Sealer:
 
     def note(self, ino: InodeNo, *, delay_ns: int | None = None) -> None:
         """A draft is there; seal it when it has been left alone for a while."""
-        at = self._clock() + (self._after_ns if delay_ns is None else delay_ns)
+        now = self._clock()
+        if delay_ns is None:
+            self._noted_ns = now
+        at = now + (self._after_ns if delay_ns is None else delay_ns)
         self._due[ino] = max(at, self._due.get(ino, 0))  # one that failed keeps its delay
 
     async def run(self) -> None:
-        """Seal what is due, for ever."""
+        """Seal what is due, for ever; while many files are written one after another, later."""
         while True:
             await anyio.sleep(min(max(self._after_ns / NANOSECONDS / 2, 0.01), 1.0))
             try:
                 await self._files.settle_all()
             except OSError as error:
                 complain_of(log, error, "sizes and times are not in the index yet")
-            await self.seal_due()
+            if not self.waits_for_writers():
+                self._waits_since = None
+                await self.seal_due()
+
+    def waits_for_writers(self) -> bool:
+        """Whether files are being written, and what waits can wait: it would slow them down."""
+        now = self._clock()
+        if self._waits_since is None:
+            self._waits_since = now
+        waited = now - self._waits_since >= int(WAIT_SECONDS_MAX * NANOSECONDS)
+        is_quiet = now - self._noted_ns >= self._after_ns or len(self._due) >= WAITING_MAX
+        return not (is_quiet or waited)
 
     async def seal_due(self, *, everything: bool = False) -> None:
         """Seal what is due now, or ``everything``; return when that is done."""
@@ -187,11 +195,10 @@ class Sealer:
         for ino in group:
             del self._due[ino]
             self._sealing.add(ino)
-        pending: list[_Range] = []
-        pending_bytes = 0
         in_use: list[LiveFile] = []
         with ExitStack() as held:
             held.callback(self._sealing.difference_update, group)
+            batch = _Batch(self._store)
             for ino in group:
                 try:
                     live = self._files.acquire(ino, writing=False)
@@ -201,16 +208,16 @@ class Sealer:
                 in_use.append(live)
                 live.changed_from = None
                 try:
+                    if is_short_and_whole(live) and not self._catalogue.has_extents(ino):
+                        content = await self._files.read(live, 0, live.inode.size)
+                        await batch.add_whole(Range(ino, live, 0), content)
+                        await anyio.lowlevel.checkpoint()
+                        continue
                     async for part in self._ranges(ino, live):
-                        pending.append(part)
-                        pending_bytes += part.end - part.start
-                        if pending_bytes >= BATCH_BYTES or len(pending) >= BATCH_RANGES:
-                            await self._store(pending)
-                            pending, pending_bytes = [], 0
+                        await batch.add(part)
                 except (Corrupt, OSError) as error:
                     self._postpone(ino, error)
-            if pending:
-                await self._store(pending)
+            await batch.finish()
             for live in in_use:
                 await self._files.leave_outgrown(live)
 
@@ -229,7 +236,7 @@ class Sealer:
 
     # Reading drafts
 
-    async def _ranges(self, ino: InodeNo, live: LiveFile) -> AsyncIterator[_Range]:
+    async def _ranges(self, ino: InodeNo, live: LiveFile) -> AsyncIterator[Range]:
         """The draft's ranges in windows; each can be stored and put in place on its own."""
         if live.draft is None or live.inode.nlink == 0:  # which goes with its last user
             return
@@ -242,7 +249,7 @@ class Sealer:
             replaces = bool(self._catalogue.extents(ino, start, end))
             whole = not is_open or replaces
             splitter = Splitter(judged.shape, start)
-            part = _Range(ino, live, start, about=judged, replaces_to=end if replaces else 0)
+            part = Range(ino, live, start, about=judged, replaces_to=end if replaces else 0)
             at = start
             while at < end:
                 window = await self._files.read(live, at, min(WINDOW_BYTES, end - at))
@@ -255,7 +262,7 @@ class Sealer:
                 # Records that exist already are replaced all at once, never one end of them.
                 if not replaces and part.end - part.start >= BATCH_BYTES:
                     yield part
-                    part = _Range(ino, live, part.end, about=judged)
+                    part = Range(ino, live, part.end, about=judged)
             if part.units:
                 yield part
 
@@ -285,12 +292,12 @@ class Sealer:
 
     # Storing
 
-    async def _store(self, parts: Sequence[_Range]) -> None:
+    async def _store(self, parts: Sequence[Range]) -> None:
         with self._ingest.passages.enter():
             await self._store_and_place(parts)
         await self.remove_stale()
 
-    async def _store_and_place(self, parts: Sequence[_Range]) -> None:
+    async def _store_and_place(self, parts: Sequence[Range]) -> None:
         pieces = [
             Piece(unit, part.about.vocabulary, part.about.ids_vocabulary)
             for part in parts
@@ -303,11 +310,13 @@ class Sealer:
             for ino in {part.ino for part in parts}:
                 self._postpone(ino, error)
             return
-        for part in parts:
-            self._put_in_place(part, [next(runs) for _ in part.units])
+        for some in slices(parts, PARTS_AT_ONCE):
+            with giving_room(), self._transaction():
+                for part in some:
+                    self._put_in_place(part, [next(runs) for _ in part.units])
             await anyio.lowlevel.checkpoint()
 
-    def _put_in_place(self, part: _Range, runs: Sequence[Sequence[Run]]) -> None:
+    def _put_in_place(self, part: Range, runs: Sequence[Sequence[Run]]) -> None:
         live, end = part.live, part.end
         if live.inode.nlink == 0:
             return
@@ -330,6 +339,41 @@ class Sealer:
                 await anyio.to_thread.run_sync(_remove, stale)
             except OSError as error:
                 complain_of(log, error, "sealed drafts are not removed before the next opening")
+
+
+class _Batch:
+    """Parts of files, collected until they are enough to be stored. One group's."""
+
+    def __init__(self, store: Callable[[Sequence[Range]], Awaitable[None]]) -> None:
+        self._store = store
+        self._parts: list[Range] = []
+        self._bytes = 0
+        self._whole: list[tuple[Range, bytes]] = []  # of _parts: those to be cut into units
+
+    async def add_whole(self, part: Range, content: bytes) -> None:
+        """A file whose content this is."""
+        self._whole.append((part, content))
+        await self._add(part, len(content))
+
+    async def add(self, part: Range) -> None:
+        await self._add(part, part.end - part.start)
+
+    async def _add(self, part: Range, length: int) -> None:
+        self._parts.append(part)
+        self._bytes += length
+        if self._bytes >= BATCH_BYTES or len(self._parts) >= BATCH_RANGES:
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Store what is there."""
+        parts, self._parts, self._bytes = self._parts, [], 0
+        whole, self._whole = self._whole, []
+        if whole:
+            await anyio.to_thread.run_sync(
+                fill_whole, [part for part, _ in whole], [content for _, content in whole]
+            )
+        if parts:
+            await self._store(parts)
 
 
 def extents_of(start: int, runs: Sequence[Sequence[Run]]) -> list[Extent]:

@@ -38,6 +38,33 @@ def table() -> Iterator[Table]:
     found.connection.close()
 
 
+def test_extents_and_ids_let_rows_wait_for_the_end_of_a_transaction(table: Table) -> None:
+    """A file is one row, not one for each thing that is told of it; all of it is noted."""
+    extents = [Extent(0, 9, 1, 1)]
+    with table.connection.transaction():
+        table.inodes.insert(table.inode)
+        table.catalogue.replace_extents(INO, 0, 9, extents)
+        table.inodes.name_conversation(INO, ["name"])
+        waiting = table.connection.has_pending
+        assert waiting
+        table.inode.size = 9
+        table.inodes.update(table.inode)
+    assert not table.connection.has_pending
+    assert table.settle() == [InodeChange(INO, table.inode, extents_from=0, extents=tuple(extents))]
+    assert table.inodes.conversation("name") == INO
+    with pytest.raises(ZeroDivisionError), table.connection.transaction():  # noqa: PT012
+        table.inode.size = 20
+        table.inodes.update(table.inode)
+        table.catalogue.replace_extents(INO, 0, 9, [Extent(0, 20, 2, 1)])
+        table.inodes.name_conversation(INO, ["other"])
+        raise ZeroDivisionError
+    assert table.catalogue.extents(INO, 0, 9) == extents
+    assert table.inodes.conversation("name") == INO
+    found = table.inodes.get(INO)
+    assert found is not None
+    assert found.size == 9
+
+
 def test_every_kind_of_change_is_noted(table: Table) -> None:
     table.inodes.insert(table.inode)
     assert table.settle() == [InodeChange(INO, table.inode)]
