@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from stowkenfs import kernels
+from stowkenfs.errors import Corrupt, FrameCorrupt
 from stowkenfs.frames.codebook import Codebook
 from stowkenfs.frames.codec import FRAME_HEADER_BYTES, frame_symbols
 from stowkenfs.frames.dense import DenseMode, DenseSegments
 from stowkenfs.frames.kinds import FrameKind, VarintCodec, ZstdCodec
 from stowkenfs.frames.ranks import TERMINATOR
-from stowkenfs.frames.segment import Segment
+from stowkenfs.frames.segment import SYMBOLS_BYTES_MAX, Segment
 from stowkenfs.frames.spelling import (
     Escapes,
     SpellingTable,
@@ -29,6 +30,8 @@ from stowkenfs.frames.spelling import (
 from stowkenfs.frames.varints import TokenArray, decode_varints, encode_varints
 from stowkenfs.frames.vocabulary import TEXT_BYTES_MAX, spell
 from stowkenfs.ids import Vocabulary
+from stowkenfs.minimal_zstd import decompress_many
+from stowkenfs.varint import read_varint
 
 # Encoded bytes that numpy spells together: what they become stays in a processor's cache, and
 # is less than 100 MB even where each byte is an id of the longest spelling, all escaped.
@@ -99,6 +102,8 @@ class Speller:
             left = self._add_varint_frames(numbers, source, starts, ends)
             numbers, starts, ends = numbers[left], starts[left], ends[left]
         frames = _slices(source, starts, ends)
+        if kernels.compiled is not None:
+            numbers, frames = self._add_zstd_frames(numbers, frames)
         for number, frame in zip(numbers.tolist(), frames, strict=True):
             self._add_frame(number, frame)
 
@@ -125,6 +130,39 @@ class Speller:
                     others += [at for at, text in zip(places, texts, strict=True) if text is None]
             left = np.array(others, np.intp)
         return left
+
+    def _add_zstd_frames(
+        self, numbers: Positions, frames: Sequence[bytes]
+    ) -> tuple[Positions, list[bytes]]:
+        """Take in short frames that are varints under zstd; the others, and their numbers."""
+        left: list[int] = []
+        found: dict[Vocabulary, list[tuple[int, bytes, int]]] = {}
+        for at, frame in enumerate(frames):
+            codec, vocabulary = _SPELLED_TOGETHER.get(frame[:FRAME_HEADER_BYTES], _NEITHER)
+            try:
+                length, start = read_varint(frame, FRAME_HEADER_BYTES, bits_max=32)
+            except Corrupt:
+                length = start = 0
+            if codec is _ZSTD and 0 < length < _TOGETHER_BYTES:
+                found.setdefault(vocabulary, []).append((at, frame[start:], length))
+            else:
+                left.append(at)
+        for vocabulary, some in found.items():
+            group = self._varint_group(vocabulary)
+            assert group.kernel is not None
+            lengths = np.array([length for _, _, length in some], np.int64)
+            for low, high in _batches(lengths):
+                places = [at for at, _, _ in some[low:high]]
+                try:
+                    contents = decompress_many(
+                        [packed for _, packed, _ in some[low:high]],
+                        lengths[low:high].tolist(),
+                        window_bytes_max=SYMBOLS_BYTES_MAX,
+                    )
+                except Corrupt as error:
+                    raise FrameCorrupt(f"the symbols: {error}") from None
+                self._take(numbers[places].tolist(), group.spell(contents))
+        return numbers[left], [frames[at] for at in left]
 
     def finish(self) -> dict[int, bytes]:
         """The text of each number. Raises FrameCorrupt."""
@@ -327,7 +365,9 @@ def _batches(lengths: Positions) -> Iterator[tuple[int, int]]:
     yield from pairwise([0, *cuts.tolist(), len(ends)])
 
 
-_CODECS: tuple[VarintCodec, ZstdCodec] = VarintCodec(), ZstdCodec()
+_ZSTD = ZstdCodec()
+_CODECS: tuple[VarintCodec, ZstdCodec] = VarintCodec(), _ZSTD
+_NEITHER = (VarintCodec(), Vocabulary.BYTES)
 # The usual one first.
 _WITH_SPELLINGS = sorted(filter(has_spellings, Vocabulary), reverse=True)
 # By the first bytes of frames.

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import accumulate
@@ -30,6 +30,8 @@ TOGETHER_MIN = 20
 AHEAD = 3
 """How many times as much as is asked for is made, of what will be asked for next."""
 AHEAD_BYTES_MAX = 512 << 10
+AHEAD_FROM_BYTES = 256 << 10
+"""Who asks for as much is asking for what follows at the same time, and for nothing twice."""
 READERS_MAX = 64
 
 
@@ -168,13 +170,13 @@ class Reader(BlockReader):
         """
         spans = [span for extent, start, end in ranges for span in self._spans(extent, start, end)]
         numbers = [number for span in spans for number in span.records]
+        asked_bytes = sum(end - start for _, start, end in ranges)
+        ahead = self._ahead(ranges[-1][0], numbers) if asked_bytes < AHEAD_FROM_BYTES else ()
         try:
-            contents = self.contents([*numbers, *self._ahead(ranges[-1][0], numbers)])
+            contents = self.contents([*numbers, *ahead], keep=asked_bytes < AHEAD_FROM_BYTES)
         except Corrupt:  # which may be ahead
             contents = self.contents(numbers)
-        parts = [
-            b"".join([contents[no] for no in records])[start:end] for records, start, end in spans
-        ]
+        parts = [part for span in spans for part in span.parts(contents)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _spans(self, extent: Extent, start: int, end: int) -> Iterator["_Span"]:
@@ -221,9 +223,10 @@ class Reader(BlockReader):
                 ahead.append(number)
         return ahead
 
-    def contents(self, numbers: Sequence[int]) -> dict[int, bytes]:
+    def contents(self, numbers: Sequence[int], *, keep: bool = True) -> dict[int, bytes]:
         """The bytes of records, checked against their keys; many times faster than one by one.
 
+        ``keep`` them in the cache; else only the last, of which the next read may want the rest.
         Raises as ``record`` does if any of them is damaged.
         """
         found: dict[int, bytes] = dict(zip(numbers, self._records.get_many(numbers), strict=True))
@@ -234,9 +237,10 @@ class Reader(BlockReader):
             contents = self._render_all(records, places)
             self._check_all(records, places, contents)
             found.update(zip(some, contents, strict=True))
+            kept = slice(None) if keep else slice(-1, None)
             self._records.put_many(
                 (number, content, len(content) + 100)
-                for number, content in zip(some, contents, strict=True)
+                for number, content in zip(some[kept], contents[kept], strict=True)
             )
         return found
 
@@ -267,3 +271,14 @@ class _Span(NamedTuple):
     records: Sequence[int]
     start: int
     end: int
+
+    def parts(self, contents: Mapping[int, bytes]) -> Sequence[bytes]:
+        """The contents that these bytes are, the first and the last cut to size."""
+        found = [contents[number] for number in self.records]
+        if not found:
+            return found
+        surplus = sum(map(len, found)) - self.end
+        if surplus > 0:
+            found[-1] = found[-1][: len(found[-1]) - surplus]
+        found[0] = found[0][self.start :]
+        return found

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import cast
 
+import anyio
 import anyio.to_thread
 
 from stowkenfs.ids import InodeNo
@@ -17,6 +18,11 @@ HOLES_FROM_BYTES = 1 << 20
 
 SPANS_LOOKED_AT = 64
 """Of a draft, to see what of it replaces records; the others count in full."""
+
+
+LARGE_BYTES = 256 << 10
+"""Reads from here on are decoded one at a time: the kernel asks for several at once when it reads
+ahead, and threads that take the interpreter from each other need twice the processor time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +41,15 @@ class ReadPlan:
 
 
 class Contents:
-    """What files hold. Event loop's thread, but for ``assemble``; it has no state of its own."""
+    """What files hold. Event loop's thread, but for ``assemble``.
+
+    It has no state of its own but ``_large``, the turn of large reads.
+    """
 
     def __init__(self, catalogue: Catalogue, reader: Reader) -> None:
         self._catalogue = catalogue
         self._reader = reader
+        self._large = anyio.CapacityLimiter(1)
 
     def plan(self, inode: Inode, draft: Draft | None, start: int, end: int) -> ReadPlan:
         """Where bytes ``start`` to ``end`` (at most the size) come from; drafts are read here."""
@@ -76,7 +86,8 @@ class Contents:
         plan = self.plan(inode, draft, start, start + length)
         if self._reader.is_cached(plan.extents()):
             return self.assemble(plan)
-        return await anyio.to_thread.run_sync(self.assemble, plan)
+        limiter = self._large if length >= LARGE_BYTES else None
+        return await anyio.to_thread.run_sync(self.assemble, plan, limiter=limiter)
 
     def held_bytes(self, inode: Inode, draft: Draft | None) -> int:
         """How much of a file is no hole; about, of one that is in very many pieces."""
