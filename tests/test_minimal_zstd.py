@@ -42,6 +42,6 @@ def test_one_that_is_damaged_is_told(contents: list[bytes], data: st.DataObject)
 def test_many_take_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     contents = [b"%d " % number * 20 for number in range(100)]
     frames, lengths = frames_of(contents), list(map(len, contents))
-    if minimal_zstd._CAN_TAKE_MANY:  # noqa: SLF001
+    if minimal_zstd._CAN_TAKE_MANY:
         monkeypatch.delattr(minimal_zstd, "decompress")
     assert decompress_many(frames, lengths, window_bytes_max=WINDOW) == contents
