@@ -48,7 +48,8 @@ CACHE_KIB = 32 << 10
 class Database:
     """The database of one vault's index; ``path`` None keeps it in memory.
 
-    Owned by the event loop's thread: ``_writer``. Guarded by ``_reader_lock``: ``_reader``.
+    Owned by the event loop's thread: ``_writer``. Guarded by ``_reader_lock``: ``_reader``,
+    by ``_syncing``: ``_sync_failed``.
 
     Set once, by any thread: ``_refused``.
 
@@ -78,6 +79,7 @@ class Database:
         else:
             self._create()
         self._sync_failed = False
+        self._syncing = threading.Lock()
         self._before_sync: Callable[[], None] = lambda: None
         self._log_mark: LogMark | None = None
         self._reader_lock = threading.Lock()
@@ -218,12 +220,16 @@ class Database:
         if self._wal_fd is None:
             return
         self._before_sync()
+        with self._syncing:
+            self._sync_log(self._wal_fd)
+
+    def _sync_log(self, log_fd: int) -> None:
         if self._sync_failed:
             self._leave_log()
         mark = self._log_mark
         frames = mark.frames() if mark is not None else None
         try:
-            os.fdatasync(self._wal_fd)
+            os.fdatasync(log_fd)
         except OSError as error:
             self._sync_failed = True
             raise OSError(error.errno, f"index: a sync failed: {error.strerror}") from error

@@ -1,30 +1,55 @@
-"""What fsync waits for: bytes of drafts, their names, and the index, all at once.
+"""What fsync waits for: bytes of drafts, their names, and the index.
 
-Syncs that wait for the disk side by side share what the disk does for them, and so do callers:
-whoever comes while a round is under way is part of the next one. A file whose bytes are on the
-disk a moment after its rows was not promised to anybody yet.
+All who wait when a round begins are served by it, and whoever comes meanwhile is part of the
+next one. Many files are synced side by side, which shares what the disk does for them; one or
+two are not, for to wait for a thread takes as long as to wait for the disk.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from stowkenfs.ids import InodeNo
+from stowkenfs.index.connection import Connection
 from stowkenfs.store.local import sync_directory
-from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.drafts import Draft
 from stowkenfs.vault.files import FileTable
 from stowkenfs.vault.leader import Leader
 
 SIDE_BY_SIDE = 8
-"""Files of drafts that are synced at the same time."""
+"""Threads that one round may keep waiting."""
+FILES_EACH = 2
 
-Outcome = OSError | bool
+Outcome = Exception | bool
+
+
+@dataclass(slots=True)
+class _File:
+    """A file to sync: its descriptor, which is ours, whose drafts it holds, what came of it."""
+
+    descriptor: int
+    held: list[InodeNo] = field(default_factory=list)
+    error: OSError | None = None
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self.descriptor)
+        except OSError as error:
+            self.error = error
+        finally:
+            os.close(self.descriptor)
+
+
+@dataclass(slots=True)
+class _Done:
+    """What came of the rest."""
+
+    names: OSError | None = None
+    index: Exception | None = None
 
 
 class Durability:
@@ -33,9 +58,9 @@ class Durability:
     Owned: ``_names_synced``, how many names of draft files had been made when all were synced.
     """
 
-    def __init__(self, files: FileTable, committer: Committer, drafts: Path | None) -> None:
+    def __init__(self, files: FileTable, connection: Connection, drafts: Path | None) -> None:
         self._files = files
-        self._committer = committer
+        self._connection = connection
         self._directory = drafts
         self._names_synced = -1  # what a process that died had made was not synced
         self._side_by_side = anyio.CapacityLimiter(SIDE_BY_SIDE)
@@ -44,31 +69,39 @@ class Durability:
     async def sync_file(self, ino: InodeNo) -> None:
         """Return when the content and name of a file survive a power cut. Raises OSError."""
         outcome = await self._rounds.submit(ino)
-        if isinstance(outcome, OSError):
+        if isinstance(outcome, Exception):
             raise outcome
 
     async def _round(self, waiting: Sequence[InodeNo]) -> list[Outcome]:
-        outcomes: dict[InodeNo, Outcome] = {}
+        outcomes: dict[InodeNo, Outcome] = dict.fromkeys(waiting, True)
         drafts: dict[InodeNo, Draft] = {}
-        for ino in waiting:
+        for ino in outcomes:
             try:
                 draft = self._settled(ino)
             except OSError as error:
                 outcomes[ino] = error
             else:
-                outcomes[ino] = True
-                if draft is not None:
-                    drafts[ino] = draft
-        failures: list[OSError] = []
-        async with anyio.create_task_group() as tasks:
-            self._start_syncs(tasks, drafts, outcomes)
-            if drafts:
-                tasks.start_soon(self._sync_names, drafts, outcomes)
-            tasks.start_soon(self._sync_index, failures)
+                drafts |= {ino: draft} if draft is not None else {}
+        self._connection.flush()
+        files: dict[Path, _File] = {}
         for ino, draft in drafts.items():
-            if isinstance(outcomes[ino], OSError):
+            try:
+                self._open(draft, ino, files)
+            except OSError as error:
+                outcomes[ino] = error
+        names_made = self._files.draft_names_made
+        names = self._directory if drafts and names_made != self._names_synced else None
+        done = await self._sync(list(files.values()), names)
+        if done.names is None and names is not None:
+            self._names_synced = names_made
+        for file in files.values():
+            outcomes |= dict.fromkeys(file.held, file.error) if file.error else {}
+        if done.names is not None:
+            outcomes |= dict.fromkeys(drafts, done.names)
+        for ino, draft in drafts.items():
+            if outcomes[ino] is not True:
                 draft.note_failed_sync()
-        return [failures[0] if failures else outcomes[ino] for ino in waiting]
+        return [done.index or outcomes[ino] for ino in waiting]
 
     def _settled(self, ino: InodeNo) -> Draft | None:
         """The draft of a file, which has its row now. Raises OSError if no sync of it counts."""
@@ -80,54 +113,45 @@ class Durability:
             live.draft.check_trusted()
         return live.draft
 
-    def _start_syncs(
-        self,
-        tasks: TaskGroup,
-        drafts: dict[InodeNo, Draft],
-        outcomes: dict[InodeNo, Outcome],
-    ) -> None:
-        """Start one sync for each file that holds any of ``drafts``."""
-        holding: dict[Path, list[InodeNo]] = {}
-        opened: dict[Path, int] = {}
-        for ino, draft in drafts.items():
-            try:
-                for path, descriptor in draft.take_unsynced():
-                    holding.setdefault(path, []).append(ino)
-                    if path not in opened:  # the draft may close it meanwhile
-                        opened[path] = os.dup(descriptor)
-            except OSError as error:
-                outcomes[ino] = error
-        for path, descriptor in opened.items():
-            tasks.start_soon(self._sync_draft_file, descriptor, holding[path], outcomes)
+    @staticmethod
+    def _open(draft: Draft, ino: InodeNo, files: dict[Path, _File]) -> None:
+        """Note what has to be synced of a draft, which may close it meanwhile."""
+        for path, descriptor in draft.take_unsynced():
+            if path not in files:
+                files[path] = _File(os.dup(descriptor))
+            files[path].held.append(ino)
 
-    async def _sync_draft_file(
-        self, descriptor: int, held: Iterable[InodeNo], outcomes: dict[InodeNo, Outcome]
-    ) -> None:
+    async def _sync(self, files: Sequence[_File], names: Path | None) -> "_Done":
+        """Sync ``files``, which keep their errors, the directory ``names``, and the index."""
+        step = max(FILES_EACH, -(-len(files) // SIDE_BY_SIDE))
+        parts = [files[start : start + step] for start in range(0, len(files), step)] or [()]
+        if len(parts) == 1:  # the usual case, for which to start a task takes long, too
+            return await anyio.to_thread.run_sync(self._sync_last, parts[0], names)
+        async with anyio.create_task_group() as tasks:
+            for part in parts[1:]:
+                tasks.start_soon(self._sync_all, part)
+            done = await anyio.to_thread.run_sync(self._sync_last, parts[0], names)
+        return done  # noqa: RET504 - when the others are done, too
+
+    def _sync_last(self, files: Sequence[_File], names: Path | None) -> "_Done":
+        sync_all(files)
+        done = _Done()
         try:
-            await self._in_thread(partial(os.fdatasync, descriptor))
+            if names is not None:
+                sync_directory(names)
         except OSError as error:
-            outcomes.update(dict.fromkeys(held, error))
-        finally:
-            os.close(descriptor)
-
-    async def _sync_names(
-        self, drafts: Iterable[InodeNo], outcomes: dict[InodeNo, Outcome]
-    ) -> None:
-        made = self._files.draft_names_made
-        if made == self._names_synced or self._directory is None:
-            return
+            done.names = error
         try:
-            await self._in_thread(partial(sync_directory, self._directory))
-        except OSError as error:
-            outcomes.update(dict.fromkeys(drafts, error))
-        else:
-            self._names_synced = made
+            self._connection.sync()
+        except Exception as error:  # noqa: BLE001 - told to all who wait
+            done.index = error
+        return done
 
-    async def _sync_index(self, failures: list[OSError]) -> None:
-        try:
-            await self._committer.sync()
-        except OSError as error:
-            failures.append(error)
+    async def _sync_all(self, files: Sequence[_File]) -> None:
+        await anyio.to_thread.run_sync(sync_all, files, limiter=self._side_by_side)
 
-    async def _in_thread(self, sync: Callable[[], None]) -> None:
-        await anyio.to_thread.run_sync(sync, limiter=self._side_by_side)
+
+def sync_all(files: Sequence[_File]) -> None:
+    """Each, one after the other. Blocks."""
+    for file in files:
+        file.sync()

@@ -106,7 +106,7 @@ class Engine:
         self._committer = Committer(
             connection, self._catalogue, self._dedup, store, config.compression_level, self._near
         )
-        self._durability = Durability(self.files, self._committer, drafts)
+        self._durability = Durability(self.files, connection, drafts)
         self._registry = Registry(connection, self._catalogue, self.reader, store, clock)
         self.ingest = Ingest(
             self._dedup,
