@@ -27,6 +27,12 @@ DECLARE(spell_texts);
 DECLARE(pack_varints);
 DECLARE(names_in_bodies);
 DECLARE(rename_bodies);
+DECLARE(lex);
+DECLARE(unescape);
+DECLARE(escape);
+DECLARE(occurring);
+DECLARE(is_filled);
+DECLARE(encode_body);
 
 /* Whether a function was given `wanted` arguments; false with an exception. */
 static inline int has_arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted)
