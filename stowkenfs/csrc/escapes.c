@@ -45,6 +45,19 @@ static size_t write_character(uint8_t *out, uint32_t character)
     return length;
 }
 
+/* Behind the bytes from `at` on, by eight, that a string of JSON always has as they are. */
+static const uint8_t *plain_end(const uint8_t *at, const uint8_t *end)
+{
+    for (; end - at >= 8; at += 8) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        if ((word & ONES * 0x80) || HAS_LESS(word, ' ') || HAS_ZERO(word ^ ONES * '"') ||
+            HAS_ZERO(word ^ ONES * '\\'))
+            break;
+    }
+    return at;
+}
+
 /* What a backslash and a letter stand for, 0 for other letters. */
 static const uint8_t plain_of[256] = {
     ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b',
@@ -89,7 +102,12 @@ static Py_ssize_t read_literal(const uint8_t *at, const uint8_t *end, uint8_t *o
         } else if (*at != '\\') {
             if (*at < ' ' || *at == '"')
                 return -1;
-            *out++ = *at++;
+            const uint8_t *plain = plain_end(at, end);
+            memcpy(out, at, (size_t)(plain - at));
+            out += plain - at;
+            at = plain;
+            while (at < end && *at < 0x80 && *at >= ' ' && *at != '"' && *at != '\\')
+                *out++ = *at++;
         } else if (end - at > 1 && plain_of[at[1]]) {
             *out++ = plain_of[at[1]];
             at += 2;
@@ -168,8 +186,11 @@ static Outcome write_text(Heap *out, const uint8_t *at, const uint8_t *end, long
     const char *digits = style == ASCII_UPPER ? "0123456789ABCDEF" : "0123456789abcdef";
     uint8_t kept[256];
     find_kept(style, kept);
+    const int keeps_all = style == MINIMAL;
     while (at < end) {
         const uint8_t *from = at;
+        if (keeps_all)
+            at = plain_end(at, end);
         while (at < end && kept[*at])
             at++;
         /* Besides, room for what is not kept: two units. */

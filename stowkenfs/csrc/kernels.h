@@ -142,6 +142,11 @@ static inline int ranges_fit(const int64_t *starts, const int64_t *ends, Py_ssiz
     return 1;
 }
 
+/* Eight bytes at once: whether one of them is 0, or, below 0x80, less than `byte`. */
+#define ONES 0x0101010101010101u
+#define HAS_ZERO(word) (((word) - ONES) & ~(word) & (ONES * 0x80))
+#define HAS_LESS(word, byte) (((word) - ONES * (byte)) & ~(word) & (ONES * 0x80))
+
 typedef enum { FINE, ODD, NO_MEMORY } Outcome;
 
 /* One varint of at most 32 bits in its shortest form; 0 bytes if there is none. */

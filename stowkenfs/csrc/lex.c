@@ -27,9 +27,6 @@ typedef struct {
     size_t count, count_max;
 } Lexing;
 
-#define ONES 0x0101010101010101u
-#define HAS_ZERO(word) (((word) - ONES) & ~(word) & (ONES * 0x80))
-
 /* The next quote or backslash, or `end`. */
 static const uint8_t *string_stop(const uint8_t *at, const uint8_t *end)
 {
