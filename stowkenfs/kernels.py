@@ -158,8 +158,39 @@ class Compiled(Protocol):
         """
         ...
 
+    def lex(
+        self, content: Buffer, wholes: Array, values_max: int, long_bytes: int, /
+    ) -> tuple[bytes, list[bytes], list[int], list[int]] | None:
+        """``lexer.lex``: skeleton, values, and which are of ``long_bytes`` or more, and wholes.
 
-VERSION = 2
+        ``wholes`` (int64) has where each starts and ends, ascending. None as there.
+        """
+        ...
+
+    def unescape(self, literal: Buffer, /) -> bytes | None:
+        """``styles.unescape``."""
+        ...
+
+    def escape(self, text: Buffer, style: int, /) -> bytes | None:
+        """``styles.write`` of a style that escapes; None where it raises."""
+        ...
+
+    def occurring(self, content: Buffer, needles: tuple[bytes, ...], /) -> int:
+        """Which of at most eight ``needles`` occur, which begin alike: a bit for each."""
+        ...
+
+    def is_filled(
+        self, content: Buffer, templates: tuple[bytes, ...], written: tuple[bytes, ...], /
+    ) -> bool:
+        """Whether ``content`` is the templates with this in their slots."""
+        ...
+
+    def encode_body(self, template_nos: list[int], values: list[Any], /) -> bytes:
+        """``body.encode_body``. Raises OverflowError for a number of 63 bits or more."""
+        ...
+
+
+VERSION = 3
 """Of the functions; what was compiled from other sources, and left lying, is not used."""
 
 

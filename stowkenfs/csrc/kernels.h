@@ -27,6 +27,12 @@ DECLARE(spell_texts);
 DECLARE(pack_varints);
 DECLARE(names_in_bodies);
 DECLARE(rename_bodies);
+DECLARE(lex);
+DECLARE(unescape);
+DECLARE(escape);
+DECLARE(occurring);
+DECLARE(is_filled);
+DECLARE(encode_body);
 
 /* Whether a function was given `wanted` arguments; false with an exception. */
 static inline int has_arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted)
@@ -135,6 +141,11 @@ static inline int ranges_fit(const int64_t *starts, const int64_t *ends, Py_ssiz
     }
     return 1;
 }
+
+/* Eight bytes at once: whether one of them is 0, or, below 0x80, less than `byte`. */
+#define ONES 0x0101010101010101u
+#define HAS_ZERO(word) (((word) - ONES) & ~(word) & (ONES * 0x80))
+#define HAS_LESS(word, byte) (((word) - ONES * (byte)) & ~(word) & (ONES * 0x80))
 
 typedef enum { FINE, ODD, NO_MEMORY } Outcome;
 

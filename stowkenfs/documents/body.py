@@ -10,8 +10,9 @@ are numbered in its order, so most differences are 0. The body has no length of 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from stowkenfs import kernels
 from stowkenfs.documents.record import fill_slots
 from stowkenfs.documents.styles import write, write_tokens
 from stowkenfs.documents.values import Style
@@ -24,9 +25,11 @@ _SHORT_BYTES: Final = 0x80 >> 1
 _TYPES: Final = {int(type_): type_ for type_ in SegmentType}
 
 
-@dataclass(frozen=True, slots=True)
-class References:
-    """A payload: its parts as types and segment numbers; ``separator`` is for TOKENS."""
+class References(NamedTuple):
+    """A payload: its parts as types and segment numbers; ``separator`` is for TOKENS.
+
+    A tuple, because the compiled ``encode_body`` reads it.
+    """
 
     style: Style
     types: tuple[SegmentType, ...]
@@ -51,6 +54,12 @@ PartOf = Callable[[SegmentNo, Style], bytes | Sequence[int]]
 
 def encode_body(template_nos: Sequence[int], values: Iterable[BodyValue]) -> bytes:
     """The bytes of a record of these templates and values."""
+    values = list(values)
+    if kernels.compiled is not None:
+        try:
+            return kernels.compiled.encode_body(list(template_nos), values)
+        except OverflowError:
+            pass  # numbers that only damaged content has, and tests
     out = bytearray()
     append_varint(out, len(template_nos))
     for template_no in template_nos:

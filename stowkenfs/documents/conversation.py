@@ -6,8 +6,7 @@ else is searched for those.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from stowkenfs.documents.transcripts import transcript_turns
 from stowkenfs.documents.vocabulary import (
@@ -33,8 +32,11 @@ DEPTH_MAX: Final = 64
 """Of objects and arrays; the walk takes up to three calls a level, and Python allows 1,000."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+_CONTEXTUAL_FIELDS: Final = ("message", "text", "delta")
+_SPOKEN_FIELDS: Final = frozenset((*TURN_FIELDS, *_CONTEXTUAL_FIELDS))
+
+
+class Turn(NamedTuple):
     """One text, or one array of token ids, of a conversation."""
 
     type: SegmentType
@@ -70,9 +72,10 @@ class TurnFinder:
     def _fields(self, fields: Mapping[str, Any], depth: int) -> None:
         for key, child in fields.items():
             if isinstance(child, str):
-                known = TURN_FIELDS.get(key) or _contextual(key, fields)
-                if known:
-                    self._text(child, *known)
+                if key in _SPOKEN_FIELDS:  # few are
+                    known = TURN_FIELDS.get(key) or _contextual(key, fields)
+                    if known:
+                        self._text(child, *known)
             elif isinstance(child, (dict, list)) and key not in UNSPOKEN_FIELDS:
                 self._field(key, child, depth + 1)
 
@@ -272,7 +275,7 @@ def _is_content(fields: Mapping[str, Any]) -> bool:
 
 
 def _contextual(key: str, fields: Mapping[str, Any]) -> tuple[SegmentType, str] | None:
-    """What a field is whose name is too common to mean something by itself."""
+    """What a field of _CONTEXTUAL_FIELDS is: too common a name to mean something by itself."""
     if key == "message" and ("chat_history" in fields or "model" in fields):
         return SegmentType.USER_TURN, "user"
     if key == "text" and ("generation_id" in fields or "event_type" in fields):

@@ -7,8 +7,8 @@ from typing import Final
 from stowkenfs.documents.chunker import chunk_ends
 from stowkenfs.documents.cuts import record_cuts
 from stowkenfs.documents.lexer import Lexed, lex
-from stowkenfs.documents.payloads import PAYLOAD_BYTES_MIN, Types
-from stowkenfs.documents.record import raw_record, record_between, render, whole
+from stowkenfs.documents.payloads import Types
+from stowkenfs.documents.record import raw_record, record_between, renders_to, whole
 from stowkenfs.documents.shapes import payload_types
 from stowkenfs.documents.styles import styles_of
 from stowkenfs.documents.units import Unit, UnitKind
@@ -35,17 +35,22 @@ def encode_unit(unit: Unit) -> list[Record]:
     if lexed is None:
         return _raw_records(content)
     records = _structured(content, lexed, _WHOLE_BYTES_MAX[unit.kind])
-    rendered = [render(record.templates, record.values) for record in records]
-    if b"".join(rendered) == content and all(
-        len(piece) == record.length_bytes for piece, record in zip(rendered, records, strict=True)
-    ):
-        return records
-    return _raw_records(content)
+    return records if _render_to(records, content) else _raw_records(content)
+
+
+def _render_to(records: list[Record], content: bytes) -> bool:
+    at = 0
+    for record in records:
+        end = at + record.length_bytes
+        if not renders_to(record, content[at:end]):
+            return False
+        at = end
+    return at == len(content)
 
 
 def _structured(content: bytes, lexed: Lexed, whole_bytes_max: int) -> list[Record]:
     types: Types = {}
-    if max(map(len, lexed.values), default=0) >= PAYLOAD_BYTES_MIN:
+    if lexed.longs:
         types = payload_types(content.decode(errors="replace"))
     styles = styles_of(content)
     short = len(content) <= whole_bytes_max

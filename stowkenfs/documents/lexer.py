@@ -1,17 +1,21 @@
 """The lexical pass: bytes that need not be valid JSON become a skeleton and raw values.
 
 The skeleton is the content with every value replaced by a NUL byte: punctuation, quotes,
-white space, keys, and whatever is no token at all. One regular expression does it, in linear
-time for any input: all its repeats are possessive, a key is looked for in at most
-``_KEY_BYTES_MAX`` bytes before its string is read as a value, and a string without an end
-is the rest of the content.
+white space, keys, and whatever is no token at all. One regular expression does it, and the
+compiled ``lex`` the same by hand, in linear time for any input: all its repeats are possessive,
+a key is looked for in at most ``_KEY_BYTES_MAX`` bytes before its string is read as a value, and
+a string without an end is the rest of the content.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from stowkenfs.documents.wholes import find_wholes
+import numpy as np
+
+from stowkenfs import kernels
+from stowkenfs.documents.payloads import PAYLOAD_BYTES_MIN
+from stowkenfs.documents.wholes import Whole, find_wholes
 
 _KEY_BYTES_MAX: Final = 127
 # Groups: 1 skeleton up to the value, 2 the opening quote if the value is a string,
@@ -49,13 +53,19 @@ class Lexed:
     """``skeleton`` has one NUL byte per value, in order; replacing them gives the content.
 
     ``values``: strings are without their quotes. ``separators``: ``{index: separator}`` of
-    those that are arrays of ids. ``tools``: indexes of those that define a tool.
+    those that are arrays of ids. ``tools``: indexes of those that define a tool. ``longs``:
+    of those of PAYLOAD_BYTES_MIN and more, ascending.
     """
 
     skeleton: bytes
     values: list[bytes]
     separators: dict[int, bytes]
     tools: frozenset[int]
+    longs: list[int]
+
+
+_Found = tuple[bytes, list[bytes], list[int], list[int]]
+"""Skeleton and values, and which of these are long, and wholes."""
 
 
 def lex(content: bytes) -> Lexed | None:
@@ -63,17 +73,34 @@ def lex(content: bytes) -> Lexed | None:
 
     None if there is a NUL byte outside the values, or more than about VALUES_MAX values.
     """
-    skeleton: list[bytes] = []
-    values: list[bytes] = []
+    wholes = find_wholes(content)
+    if kernels.compiled is None:
+        found = _by_python(content, wholes)
+    else:
+        places = np.array([(whole.start, whole.end) for whole in wholes], np.int64)
+        found = kernels.compiled.lex(content, places, VALUES_MAX, PAYLOAD_BYTES_MIN)
+    if found is None:
+        return None
+    skeleton, values, longs, whole_places = found
     separators: dict[int, bytes] = {}
     tools = []
-    at = 0
-    for whole in find_wholes(content):
-        _lex_plain(content[at : whole.start], skeleton, values)
+    for place, whole in zip(whole_places, wholes, strict=True):
         if whole.separator is None:
-            tools.append(len(values))
+            tools.append(place)
         else:
-            separators[len(values)] = whole.separator
+            separators[place] = whole.separator
+    return Lexed(skeleton, values, separators, frozenset(tools), longs)
+
+
+def _by_python(content: bytes, wholes: list[Whole]) -> _Found | None:
+    """As the compiled ``lex``."""
+    skeleton: list[bytes] = []
+    values: list[bytes] = []
+    whole_places = []
+    at = 0
+    for whole in wholes:
+        _lex_plain(content[at : whole.start], skeleton, values)
+        whole_places.append(len(values))
         skeleton.append(b"\0")
         values.append(content[whole.start : whole.end])
         at = whole.end
@@ -83,7 +110,8 @@ def lex(content: bytes) -> Lexed | None:
     joined = b"".join(skeleton)
     if joined.count(0) != len(values):
         return None
-    return Lexed(joined, values, separators, frozenset(tools))
+    longs = [at for at, value in enumerate(values) if len(value) >= PAYLOAD_BYTES_MIN]
+    return joined, values, longs, whole_places
 
 
 def _lex_plain(content: bytes, skeleton: list[bytes], values: list[bytes]) -> None:

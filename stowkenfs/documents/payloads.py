@@ -19,25 +19,26 @@ Types = Mapping[str, SegmentType]
 
 def payload_of(literal: bytes, types: Types, styles: Iterable[Style]) -> Payload:
     """The payload that writes ``literal``, a value without its quotes."""
-    try:
-        written = literal.decode()
-    except UnicodeDecodeError:
-        return verbatim(literal)
     if b" " not in literal:
         decoded = read_base64(literal)
         if decoded is not None:
             return Payload(Style.BASE64, _parts_of_bytes(decoded))
     if b"\\" not in literal:
+        try:
+            written = literal.decode()
+        except UnicodeDecodeError:
+            return verbatim(literal)
         type_ = types.get(written, SegmentType.OTHER)
         return Payload(Style.VERBATIM, _parts_of_text(written, literal, type_))
-    text = unescape(written)
-    if text is None:
-        return Payload(Style.VERBATIM, _parts_of_text(written, literal, SegmentType.OTHER))
+    utf8 = unescape(literal)
+    if utf8 is None:
+        return verbatim(literal)
+    text = utf8.decode()
     type_ = types.get(text, SegmentType.OTHER)
-    style = style_of(written, text, styles)
+    style = style_of(literal, utf8, styles)
     if style is None:
-        return Payload(Style.VERBATIM, _parts_of_text(written, literal, type_))
-    return Payload(style, _parts_of_text(text, text.encode(), type_))
+        return Payload(Style.VERBATIM, _parts_of_text(literal.decode(), literal, type_))
+    return Payload(style, _parts_of_text(text, utf8, type_))
 
 
 def verbatim(content: bytes) -> Payload:

@@ -1,8 +1,10 @@
 """Records: any bytes to templates and values, and back."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from stowkenfs import kernels
 from stowkenfs.documents.cuts import Cut
 from stowkenfs.documents.lexer import Lexed, lex
 from stowkenfs.documents.payloads import (
@@ -36,6 +38,7 @@ __all__ = [
     "raw_record",
     "record_between",
     "render",
+    "renders_to",
     "whole",
 ]
 
@@ -64,6 +67,17 @@ def fill_slots(skeleton: bytes, written: list[bytes]) -> bytes:
     return b"".join(pieces)
 
 
+def renders_to(record: Record, content: bytes) -> bool:
+    """Whether ``content`` is the bytes of ``record``."""
+    written = tuple([v if isinstance(v, bytes) else _written(v) for v in record.values])
+    if kernels.compiled is not None:
+        return kernels.compiled.is_filled(content, record.templates, written)
+    try:
+        return fill_slots(b"".join(record.templates), list(written)) == content
+    except ValueError:
+        return False
+
+
 def encode_record(content: bytes, types: Types, *, styles: Sequence[Style] | None = None) -> Record:
     """One record of any bytes; it renders to ``content``.
 
@@ -74,7 +88,7 @@ def encode_record(content: bytes, types: Types, *, styles: Sequence[Style] | Non
         return raw_record(content)
     start, end = whole(lexed, content)
     record = record_between(lexed, start, end, types, styles or styles_of(content))
-    if record is None or render(record.templates, record.values) != content:
+    if record is None or not renders_to(record, content):
         return raw_record(content)
     return record
 
@@ -99,10 +113,9 @@ def record_between(
         return None
     values: list[Value] = []
     values += lexed.values[start.values : end.values]
-    lengths = list(map(len, lexed.values[start.values : end.values]))
-    for index, length in enumerate(lengths):
-        if length >= PAYLOAD_BYTES_MIN:
-            values[index] = _long(lexed, start.values + index, types, styles)
+    first = bisect_left(lexed.longs, start.values)
+    for index in lexed.longs[first : bisect_left(lexed.longs, end.values, first)]:
+        values[index - start.values] = _long(lexed, index, types, styles)
     return Record(end.content_bytes - start.content_bytes, templates, tuple(values))
 
 

@@ -1,7 +1,6 @@
 """Other numbers for what bodies of records refer to, of many at once."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -51,7 +50,7 @@ def _renamed(body: Body, templates: Sequence[int], segments: Sequence[int]) -> b
     for value in body.values:
         if isinstance(value, References):
             others = tuple(SegmentNo(_other(segments, number)) for number in value.segments)
-            values.append(replace(value, segments=others))
+            values.append(value._replace(segments=others))
         else:
             values.append(value)
     return encode_body([_other(templates, number) for number in body.templates], values)

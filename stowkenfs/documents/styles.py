@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Final
 
+from stowkenfs import kernels
+from stowkenfs.documents.occurring import occurring
 from stowkenfs.documents.values import Style
 
 _ESCAPE = re.compile(r"\\\\|\\u[0-9a-f]{4}")
@@ -58,6 +60,7 @@ _ORDERS: Final[dict[Style, tuple[Style, ...]]] = {
     first: (first, *(style for style in _WRITERS if style is not first)) for first in _WRITERS
 }
 
+_ESCAPES: Final = (b"\\/", b"\\u")
 _ESCAPED_CHARACTER = re.compile(rb"\\u(?!00[01])([0-9a-fA-F]{4})")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{78,}+={0,2}")
 
@@ -69,6 +72,10 @@ def write(style: Style, contents: Iterable[bytes]) -> bytes:
         return joined
     if style is Style.BASE64:
         return b64encode(joined)
+    if kernels.compiled is not None:
+        written = kernels.compiled.escape(joined, style)
+        if written is not None:
+            return written
     return _WRITERS[style](joined.decode()).encode()
 
 
@@ -79,8 +86,9 @@ def write_tokens(ids: Iterable[int], separator: bytes) -> bytes:
 
 def styles_of(content: bytes) -> tuple[Style, ...]:
     """All escaping styles, the one that prevails in ``content`` first."""
-    slash = b"\\/" in content
-    found = _ESCAPED_CHARACTER.search(content) if b"\\u" in content else None
+    occur = occurring(content, _ESCAPES)
+    slash = bool(occur & 1)
+    found = _ESCAPED_CHARACTER.search(content) if occur & 2 else None
     if found is None:
         first = Style.MINIMAL_SLASH if slash else Style.MINIMAL
     elif not content.isascii() or found[1] in (b"003c", b"003e", b"0026"):
@@ -92,23 +100,24 @@ def styles_of(content: bytes) -> tuple[Style, ...]:
     return _ORDERS[first]
 
 
-def unescape(literal: str) -> str | None:
+def unescape(literal: bytes) -> bytes | None:
     """The text of a string literal (without its quotes); None if it is not JSON or not UTF-8.
 
     A lone surrogate is JSON, and not UTF-8.
     """
+    if kernels.compiled is not None:
+        return kernels.compiled.unescape(literal)
     try:
-        text = json.loads(f'"{literal}"')
-        text.encode()
+        text = json.loads(f'"{literal.decode()}"').encode()
     except ValueError:
         return None
-    return text if isinstance(text, str) else None
+    return text if isinstance(text, bytes) else None
 
 
-def style_of(literal: str, text: str, styles: Iterable[Style]) -> Style | None:
-    """The first style that writes ``text`` as ``literal``, if any does."""
+def style_of(literal: bytes, text: bytes, styles: Iterable[Style]) -> Style | None:
+    """The first style that writes ``text`` (UTF-8) as ``literal``, if any does."""
     for style in styles:
-        if _WRITERS[style](text) == literal:
+        if write(style, (text,)) == literal:
             return style
     return None
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from stowkenfs.documents.occurring import occurring
+
 # Chosen from what a document can call an array of ids; the keys that OpenAI, Hugging Face
 # and vLLM use.
 _TOKEN_KEYS: Final = (b"tokens", b"token_ids", b"input_ids")
@@ -35,6 +37,8 @@ _TOOL_KEYS: Final = (
 _TOOL_ARRAY: Final = re.compile(
     rb'"(?:%s)"[ \t\r\n]*+:[ \t\r\n]*+\[[ \t\r\n]*+(?=\{)' % b"|".join(_TOOL_KEYS)
 )
+# How all of _TOKEN_KEYS begin, and all of _TOOL_KEYS.
+_STARTS: Final = (b'"token', b'"input_ids"', b'"tools"', b'"function')
 _BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([\[{])|([\]}])', re.DOTALL)
 _NEXT_TOOL: Final = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+(?=\{)")
 TOOL_BYTES_MIN: Final = 100
@@ -55,9 +59,10 @@ class Whole(NamedTuple):
 def find_wholes(content: bytes) -> list[Whole]:
     """All of them in order; none overlaps another."""
     found: list[Whole] = []
-    if b'"token' in content or b'"input_ids"' in content:  # how all of _TOKEN_KEYS begin
+    occur = occurring(content, _STARTS)
+    if occur & 0b0011:
         found += _arrays_of_ids(content)
-    if b'"tools"' in content or b'"function' in content:  # and all of _TOOL_KEYS
+    if occur & 0b1100:
         found += _tools(content)
     found.sort()
     end = 0

@@ -6,7 +6,6 @@ What is padding then falls out. Between segments stands an id of its own, ``Spel
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from stowkenfs.frames.token_table import NAMES, token_table
 from stowkenfs.frames.varints import TokenArray
 from stowkenfs.ids import Vocabulary
+from stowkenfs.once import made_once
 
 Escapes = tuple[tuple[bytes, bytes], ...]
 """Bytes, one each, and what is written in their place, an escape character's own first."""
@@ -90,9 +90,13 @@ class SpellingTable:
         return joined
 
 
-@cache  # a few for each vocabulary; two threads may both make one at first
 def spelling_table(vocabulary: Vocabulary, escapes: Escapes = ()) -> SpellingTable:
     """The table of ``vocabulary``: 3 MB, 60 ms. Raises as ``token_table`` does."""
+    return _spelling_table(vocabulary, escapes)
+
+
+@made_once
+def _spelling_table(vocabulary: Vocabulary, escapes: Escapes) -> SpellingTable:
     plain = [text or b"" for text in token_table(vocabulary).spellings.tolist()]
     length = _lengths(plain)
     byte = np.frombuffer(b"".join(plain), np.uint8)

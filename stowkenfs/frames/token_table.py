@@ -17,7 +17,6 @@ compares their hash with the one that tiktoken pins in ``tiktoken_ext/openai_pub
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 
 import numpy as np
@@ -26,6 +25,7 @@ import zstandard
 
 from stowkenfs.errors import Corrupt, FrameCorrupt
 from stowkenfs.ids import Vocabulary
+from stowkenfs.once import made_once
 from stowkenfs.varint import append_varint, read_varint
 
 SPELLING_BYTES_MAX = 128
@@ -68,7 +68,7 @@ class TokenTable:
     ordinary: int
 
 
-@cache  # two threads may both load a table at first; they get equal ones
+@made_once
 def token_table(vocabulary: Vocabulary) -> TokenTable:
     """The shipped table of ``vocabulary``; the first call decompresses it (20-40 ms, 20 MB).
 

@@ -100,7 +100,11 @@ class _Encoder:
             self._texts[vocabulary] = dict(zip(texts, encoded, strict=True))
 
     def _record(self, record: Record, content: memoryview, job: Job) -> EncodedRecord:
-        templates = [self._template(template) for template in record.templates]
+        find = self._templates.get
+        templates = [
+            known if (known := find(template)) is not None else self._template(template)
+            for template in record.templates
+        ]
         values = [
             value if isinstance(value, bytes) else self._value(value, job)
             for value in record.values
@@ -108,14 +112,17 @@ class _Encoder:
         return record.length_bytes, content_key(content), encode_body(templates, values)
 
     def _template(self, template: bytes) -> int:
-        at = self._templates.get(template)
-        if at is None:
-            at = self._templates[template] = len(self._batch.templates)
-            self._batch.templates.append(template)
+        """The place of a new one."""
+        at = self._templates[template] = len(self._batch.templates)
+        self._batch.templates.append(template)
         return at
 
     def _value(self, value: Payload | TokenList, job: Job) -> References:
         if isinstance(value, Payload):
+            if len(value.parts) == 1:  # nearly all
+                (part,) = value.parts
+                segment = SegmentNo(self._part(part, job.vocabulary))
+                return References(value.style, (part.type,), (segment,))
             segments = tuple(SegmentNo(self._part(part, job.vocabulary)) for part in value.parts)
             return References(value.style, tuple(p.type for p in value.parts), segments)
         at = self._ids(np.asarray(value.ids, np.uint32), job.ids_vocabulary)

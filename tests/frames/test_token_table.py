@@ -1,5 +1,6 @@
 import hashlib
 from contextlib import suppress
+from inspect import unwrap
 
 import pytest
 from hypothesis import given
@@ -59,7 +60,7 @@ def test_a_damaged_file_is_refused(packed, tmp_path, monkeypatch):
     (tmp_path / "tables" / "cl100k_base.bin").write_bytes(packed)
     monkeypatch.setattr(module, "files", lambda _: tmp_path)
     with pytest.raises(FrameCorrupt, match=r"cl100k_base\.bin"):
-        token_table.__wrapped__(Vocabulary.CL100K_BASE)
+        unwrap(token_table)(Vocabulary.CL100K_BASE)
 
 
 def test_another_table_is_refused(tmp_path, monkeypatch):
@@ -70,4 +71,4 @@ def test_another_table_is_refused(tmp_path, monkeypatch):
     (tmp_path / "tables" / "cl100k_base.bin").write_bytes(packed)
     monkeypatch.setattr(module, "files", lambda _: tmp_path)
     with pytest.raises(FrameCorrupt, match="is not the one named"):
-        token_table.__wrapped__(Vocabulary.CL100K_BASE)
+        unwrap(token_table)(Vocabulary.CL100K_BASE)

@@ -1,7 +1,6 @@
 """Records of a batch as payloads of dense blocks: how many go into one, and what it says."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from stowkenfs.documents.body import Body, BodyValue, References, decode_body
 from stowkenfs.documents.dense import DenseRecord, encode_dense_records
@@ -77,7 +76,7 @@ class RecordPayloads:
         records = self._batch.records
         body = decode_body(records.bodies[at])
         values: list[BodyValue] = [
-            replace(value, segments=tuple(SegmentNo(self._segment_of(s)) for s in value.segments))
+            value._replace(segments=tuple(SegmentNo(self._segment_of(s)) for s in value.segments))
             if isinstance(value, References)
             else value
             for value in body.values
