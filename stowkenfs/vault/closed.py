@@ -71,7 +71,9 @@ class ClosedMark:
         hashes = self._hashes()
         if hashes and _hash(index) not in hashes:
             raise IndexDamaged(index, self._reason(index))
-        (self._directory / DOUBT).unlink(missing_ok=True)
+        if (self._directory / DOUBT).exists():
+            with suppress(OSError):  # of a medium that cannot be written
+                (self._directory / DOUBT).unlink()
         self._check_log(index)
 
     def _check_log(self, index: Path) -> None:
