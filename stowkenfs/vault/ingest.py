@@ -35,8 +35,7 @@ class Piece:
 class Ingest:
     """Stores units; several callers at once encode side by side and commit together.
 
-    ``_encoders`` bounds how many batches are being encoded, from one up to as many as there are
-    workers; ``_turns`` lines them up again.
+    ``_encoders`` bounds how many batches are being encoded; ``_turns`` lines them up again.
     ``passages``: who calls ``store`` is inside until its runs are extents of a document.
     ``choices`` gives what new frames may refer to, as long as one is inside.
     """
@@ -59,7 +58,7 @@ class Ingest:
         self._level = level
         self._with_bands = with_bands
         self._choices = choices
-        self._encoders = anyio.CapacityLimiter(1)
+        self._encoders = anyio.CapacityLimiter(max(workers, 1))
         self._turns = Turns()
         self.passages = Passages()
 
@@ -115,18 +114,8 @@ class Ingest:
             for key, piece in zip(keys, pieces, strict=True)
         ]
 
-    def _let_encode(self) -> None:
-        """Let one more batch be encoded side by side, if another one waits already.
-
-        It may start a worker, which takes as long as some batches do.
-        """
-        limiter = self._encoders
-        if limiter.total_tokens < self._workers and limiter.statistics().tasks_waiting:
-            limiter.total_tokens += 1
-
     async def _encode(self, jobs: list[Job]) -> EncodedBatch:
         choices = await self._choices()
-        self._let_encode()
         if self._workers:
             try:
                 return await call_in_worker(
