@@ -9,17 +9,6 @@
 /* The columns that scan_bodies returns, in order. */
 enum { TEMPLATES, TEMPLATE_ENDS, STYLES, STARTS, ENDS, VALUE_ENDS, PARTS, ALONE, COLUMNS };
 
-/* Reads a number below 2**63; for those from there on there is no place in a column. */
-#define READ(number)                                                                          \
-    do {                                                                                      \
-        uint64_t read_number = 0;                                                             \
-        const size_t read_bytes = varint_u64(at, end, &read_number);                          \
-        if (!read_bytes || read_number > INT64_MAX)                                           \
-            return ODD;                                                                       \
-        at += read_bytes;                                                                     \
-        (number) = (int64_t)read_number;                                                      \
-    } while (0)
-
 #define PUSH(column, number)                                                                  \
     do {                                                                                      \
         if (!push_i64(&columns[column], number))                                              \

@@ -32,7 +32,7 @@ static PyObject *varints(const char *name, PyObject *const *arguments, Py_ssize_
     if (outcome == FINE)
         found = wrap((const char *)numbers.bytes, (Py_ssize_t)numbers.used);
     else
-        found = outcome == ODD ? Py_NewRef(Py_None) : PyErr_NoMemory();
+        found = without_result(outcome);
     PyMem_RawFree(numbers.bytes);
     PyBuffer_Release(&view);
     return found;

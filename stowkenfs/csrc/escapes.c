@@ -256,7 +256,7 @@ PyObject *escape(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
     if (outcome == FINE)
         written = heap_bytes(&out);
     else
-        written = outcome == ODD ? Py_NewRef(Py_None) : PyErr_NoMemory();
+        written = without_result(outcome);
     PyMem_RawFree(out.bytes);
     PyBuffer_Release(&view);
     return written;

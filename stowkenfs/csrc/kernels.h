@@ -124,9 +124,46 @@ static inline int push_u32(Heap *heap, uint32_t number)
     return 1;
 }
 
+static inline int push_bytes(Heap *heap, const void *from, size_t count)
+{
+    if (!heap_has(heap, count))
+        return 0;
+    if (count)
+        memcpy(heap->bytes + heap->used, from, count);
+    heap->used += count;
+    return 1;
+}
+
+static inline int push_varint(Heap *heap, uint64_t number)
+{
+    if (!heap_has(heap, 10))
+        return 0;
+    for (; number > 0x7F; number >>= 7)
+        heap->bytes[heap->used++] = (uint8_t)(number | 0x80);
+    heap->bytes[heap->used++] = (uint8_t)number;
+    return 1;
+}
+
 static inline PyObject *heap_bytes(const Heap *heap)
 {
     return PyBytes_FromStringAndSize((const char *)heap->bytes, (Py_ssize_t)heap->used);
+}
+
+/* A list of bytes: the consecutive parts of `content` that end where `ends` say. */
+static inline PyObject *parts_of(const uint8_t *content, const int64_t *ends, Py_ssize_t count)
+{
+    PyObject *parts = PyList_New(count);
+    int64_t start = 0;
+    for (Py_ssize_t at = 0; parts != NULL && at < count; at++) {
+        PyObject *part =
+            PyBytes_FromStringAndSize((const char *)content + start, ends[at] - start);
+        start = ends[at];
+        if (part == NULL)
+            Py_CLEAR(parts);
+        else
+            PyList_SET_ITEM(parts, at, part);
+    }
+    return parts;
 }
 
 /* Whether all pairs are ranges of `length` items; false with an exception. */
@@ -148,6 +185,12 @@ static inline int ranges_fit(const int64_t *starts, const int64_t *ends, Py_ssiz
 #define HAS_LESS(word, byte) (((word) - ONES * (byte)) & ~(word) & (ONES * 0x80))
 
 typedef enum { FINE, ODD, NO_MEMORY } Outcome;
+
+/* What is returned in place of a result, of an outcome that is not FINE. */
+static inline PyObject *without_result(Outcome outcome)
+{
+    return outcome == ODD ? Py_NewRef(Py_None) : PyErr_NoMemory();
+}
 
 /* One varint of at most 32 bits in its shortest form; 0 bytes if there is none. */
 static inline size_t varint_u32(const uint8_t *at, const uint8_t *end, uint32_t *number)
@@ -182,5 +225,16 @@ static inline size_t varint_u64(const uint8_t *at, const uint8_t *end, uint64_t 
     }
     return 0;
 }
+
+/* Reads a number below 2**63 from `at`, which it moves; from there on no place of ours has room. */
+#define READ(number)                                                                          \
+    do {                                                                                      \
+        uint64_t read_number = 0;                                                             \
+        const size_t read_bytes = varint_u64(at, end, &read_number);                          \
+        if (!read_bytes || read_number > INT64_MAX)                                           \
+            return ODD;                                                                       \
+        at += read_bytes;                                                                     \
+        (number) = (int64_t)read_number;                                                      \
+    } while (0)
 
 #endif

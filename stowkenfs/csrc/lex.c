@@ -252,7 +252,7 @@ PyObject *lex(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_
         if (outcome == FINE)
             found = found_of(&lexing, long_bytes, wholes, count);
         else
-            found = outcome == ODD ? Py_NewRef(Py_None) : PyErr_NoMemory();
+            found = without_result(outcome);
         PyMem_RawFree(lexing.skeleton.bytes);
         PyMem_RawFree(lexing.values.bytes);
     }

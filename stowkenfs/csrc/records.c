@@ -124,17 +124,18 @@ PyObject *is_filled(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_
     return PyBool_FromLong(same);
 }
 
+/* True, or false with an exception. */
+static int has_memory(int pushed)
+{
+    if (!pushed)
+        PyErr_NoMemory();
+    return pushed;
+}
+
 /* Appends a number; false with an exception. */
 static int add_number(Heap *out, uint64_t number)
 {
-    if (!heap_has(out, 10)) {
-        PyErr_NoMemory();
-        return 0;
-    }
-    for (; number > 0x7F; number >>= 7)
-        out->bytes[out->used++] = (uint8_t)(number | 0x80);
-    out->bytes[out->used++] = (uint8_t)number;
-    return 1;
+    return has_memory(push_varint(out, number));
 }
 
 /* A number below 2**62, so that differences fit; false with an exception. */
@@ -162,14 +163,7 @@ static int add_number_of(Heap *out, PyObject *object)
 
 static int add_bytes(Heap *out, PyObject *bytes)
 {
-    const size_t count = (size_t)PyBytes_GET_SIZE(bytes);
-    if (!heap_has(out, count)) {
-        PyErr_NoMemory();
-        return 0;
-    }
-    memcpy(out->bytes + out->used, PyBytes_AS_STRING(bytes), count);
-    out->used += count;
-    return 1;
+    return has_memory(push_bytes(out, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)));
 }
 
 /* A payload: (style, types, segments, separator). */

@@ -13,26 +13,6 @@ typedef struct {
     Heap seen;
 } Names;
 
-static int push_varint(Heap *heap, uint64_t number)
-{
-    if (!heap_has(heap, 10))
-        return 0;
-    for (; number > 0x7F; number >>= 7)
-        heap->bytes[heap->used++] = (uint8_t)(number | 0x80);
-    heap->bytes[heap->used++] = (uint8_t)number;
-    return 1;
-}
-
-static int push_bytes(Heap *heap, const uint8_t *from, size_t count)
-{
-    if (!heap_has(heap, count))
-        return 0;
-    if (count)
-        memcpy(heap->bytes + heap->used, from, count);
-    heap->used += count;
-    return 1;
-}
-
 /* What `number` is to become; it is noted where nothing is said of that. */
 static Outcome rename_one(Names *names, int64_t *number)
 {
@@ -48,17 +28,6 @@ static Outcome rename_one(Names *names, int64_t *number)
     do {                                                                                      \
         if (!(condition))                                                                     \
             return failure;                                                                   \
-    } while (0)
-
-/* Reads a number below 2**63. */
-#define READ(number)                                                                          \
-    do {                                                                                      \
-        uint64_t read_number = 0;                                                             \
-        const size_t read_bytes = varint_u64(at, end, &read_number);                          \
-        if (!read_bytes || read_number > INT64_MAX)                                           \
-            return ODD;                                                                       \
-        at += read_bytes;                                                                     \
-        (number) = (int64_t)read_number;                                                      \
     } while (0)
 
 static Outcome rename_parts(Heap *out, const uint8_t **from, const uint8_t *end, int64_t count,
@@ -197,7 +166,7 @@ PyObject *names_in_bodies(PyObject *Py_UNUSED(module), PyObject *const *argument
         if (outcome == FINE)
             found = Py_BuildValue("NN", heap_bytes(&templates.seen), heap_bytes(&segments.seen));
         else
-            found = outcome == ODD ? Py_NewRef(Py_None) : PyErr_NoMemory();
+            found = without_result(outcome);
         PyMem_RawFree(templates.seen.bytes);
         PyMem_RawFree(segments.seen.bytes);
         PyMem_RawFree(out.bytes);
@@ -234,20 +203,9 @@ PyObject *rename_bodies(PyObject *Py_UNUSED(module), PyObject *const *arguments,
         outcome = rename_all(bodies, types.buf, &templates, &segments, &out, &out_ends);
         Py_END_ALLOW_THREADS
         if (outcome == FINE)
-            found = PyList_New(PyTuple_GET_SIZE(bodies));
+            found = parts_of(out.bytes, (const int64_t *)out_ends.bytes, PyTuple_GET_SIZE(bodies));
         else
-            found = outcome == ODD ? Py_NewRef(Py_None) : PyErr_NoMemory();
-        int64_t start = 0;
-        for (Py_ssize_t at = 0; outcome == FINE && found && at < PyList_GET_SIZE(found); at++) {
-            const int64_t end = ((const int64_t *)out_ends.bytes)[at];
-            PyObject *item =
-                PyBytes_FromStringAndSize((const char *)out.bytes + start, end - start);
-            start = end;
-            if (item == NULL)
-                Py_CLEAR(found);
-            else
-                PyList_SET_ITEM(found, at, item);
-        }
+            found = without_result(outcome);
         PyMem_RawFree(out.bytes);
         PyMem_RawFree(out_ends.bytes);
         Py_DECREF(bodies);

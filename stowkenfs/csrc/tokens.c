@@ -103,9 +103,10 @@ PyObject *pack_varints(PyObject *Py_UNUSED(module), PyObject *const *arguments, 
     if (ends_fit(&views[1], all)) {
         packed = PyMem_RawMalloc((size_t)all * 5 + 1);
         packed_ends = PyMem_RawMalloc((size_t)count * sizeof *packed_ends + 1);
-        found = packed && packed_ends ? PyList_New(count) : PyErr_NoMemory();
+        if (!packed || !packed_ends)
+            PyErr_NoMemory();
     }
-    if (found != NULL) {
+    if (packed && packed_ends) {
         const uint32_t *id = views[0].buf;
         const int64_t *ends = views[1].buf;
         uint8_t *out = packed;
@@ -121,15 +122,7 @@ PyObject *pack_varints(PyObject *Py_UNUSED(module), PyObject *const *arguments, 
             packed_ends[at] = out - packed;
         }
         Py_END_ALLOW_THREADS
-    }
-    for (Py_ssize_t at = 0; found != NULL && at < count; at++) {
-        const int64_t start = at ? packed_ends[at - 1] : 0;
-        PyObject *item = PyBytes_FromStringAndSize((const char *)packed + start,
-                                                   packed_ends[at] - start);
-        if (item == NULL)
-            Py_CLEAR(found);
-        else
-            PyList_SET_ITEM(found, at, item);
+        found = parts_of(packed, packed_ends, count);
     }
     PyMem_RawFree(packed);
     PyMem_RawFree(packed_ends);

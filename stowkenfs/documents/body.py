@@ -21,7 +21,6 @@ from stowkenfs.ids import SegmentNo, SegmentType, TemplateNo
 from stowkenfs.varint import append_varint, read_varint, unzigzag, zigzag
 
 _STYLES: Final = {int(style): style for style in Style}
-_SHORT_BYTES: Final = 0x80 >> 1
 _TYPES: Final = {int(type_): type_ for type_ in SegmentType}
 
 
@@ -67,10 +66,7 @@ def encode_body(template_nos: Sequence[int], values: Iterable[BodyValue]) -> byt
     previous = -1
     for value in values:
         if isinstance(value, bytes):
-            if len(value) < _SHORT_BYTES:  # nearly all are: one byte says how long
-                out.append(len(value) << 1)
-            else:
-                append_varint(out, len(value) << 1)
+            append_varint(out, len(value) << 1)
             out += value
             continue
         append_varint(out, len(value.segments) << 5 | value.style << 1 | 1)

@@ -27,7 +27,7 @@ from stowkenfs.frames.spelling import (
     has_spellings,
     spelling_table,
 )
-from stowkenfs.frames.varints import TokenArray, decode_varints, encode_varints
+from stowkenfs.frames.varints import TokenArray, decode_varints, encode_varints, ends_of
 from stowkenfs.frames.vocabulary import TEXT_BYTES_MAX, spell
 from stowkenfs.ids import Vocabulary
 from stowkenfs.minimal_zstd import decompress_many
@@ -276,7 +276,7 @@ class _Group:
         Raises FrameCorrupt, or leaves it to who spells them alone.
         """
         if self.kernel is not None:
-            ends = np.cumsum(np.fromiter(map(len, contents), np.int64, len(contents)))
+            ends = ends_of(contents)
             starts = np.append(0, ends[:-1])
             return self.kernel(b"".join(contents), starts, ends)
         found = self.table.spell(self.decode(self.end.join([*contents, b""])))

@@ -26,15 +26,3 @@ class Change:
         except BaseException:
             self._connection.fail_change()
             raise
-
-
-class PartOfChange:
-    """The context of one inside another one, or inside a transaction, which it is a part of."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass

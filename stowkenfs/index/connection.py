@@ -8,11 +8,11 @@ import logging
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from stowkenfs.errors import IndexDamaged, UnknownFormat
-from stowkenfs.index.change import Change, PartOfChange
+from stowkenfs.index.change import Change
 from stowkenfs.index.database import Database
 from stowkenfs.index.driver import read_index
 from stowkenfs.index.journal import Journal, entries
@@ -58,7 +58,7 @@ class Connection(Database):
         super().__init__(path, create=create, read_only=read_only, before_copying=before_copying)
         self.pending = PendingRows()
         self._depth = 0
-        self._whole, self._part = Change(self), PartOfChange()
+        self._whole, self._part = Change(self), nullcontext()
         self._changing = self._beside = self._builds_upon = self._at_once = False
         self._undo: list[Callable[[], None]] = []
         self._after: list[Callable[[], None]] = []
@@ -237,7 +237,7 @@ class Connection(Database):
         """Call ``then`` with pending rows that the database has now, unless it is rolled back."""
         self._written.append(then)
 
-    def change(self) -> Change | PartOfChange:
+    def change(self) -> Change | nullcontext[None]:
         """All or nothing, of ``pending`` rows only; survives the process when it is over.
 
         To be entered at once. Inside another one or a transaction it is a part of that. Event

@@ -57,6 +57,7 @@ class LostAndFound:
     ) -> None:
         self._connection = connection
         self._inodes = inodes
+        self._drafts = DraftTable(connection)
         self.next_ino = next_ino
         self._now_ns = now_ns
         self._report = report
@@ -145,7 +146,7 @@ class LostAndFound:
             mtime_ns=status.st_mtime_ns,
         )
         self._inodes.insert(inode)
-        DraftTable(self._connection).put(ino, generation, [Region(0, 0, status.st_size)])
+        self._drafts.put(ino, generation, [Region(0, 0, status.st_size)])
         self.put(inode, self._name_of(path, named))
 
     def _name_of(self, path: Path, named: tuple[InodeNo, int] | None) -> bytes:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from lib.density.corpora import say
 from lib.density.sizes import disk_bytes
 from lib.density.watch import child
+from lib.mounts import mounted
 from lib.scale.generate import BYTES, FILES, LOG_BYTES, deleted
 from lib.scale.rows import Row
 
@@ -172,18 +172,15 @@ class Ladder:
             say("no /dev/fuse here; nothing is mounted")
             return {}
         mountpoint = self._folder / "mnt"
-        mountpoint.mkdir(exist_ok=True)
-        program = [sys.executable, "-m", "stowkenfs"]
         told = {}
         for name in ("mount_cold", "mount_warm"):
             if name == "mount_cold":
                 evict(self._vault)
             begin = time.perf_counter()
-            subprocess.run([*program, "mount", self._vault, mountpoint], check=True)
-            (mountpoint / self._name).stat()
-            told[name] = (time.perf_counter() - begin, "s")
-            begin = time.perf_counter()
-            subprocess.run([*program, "umount", mountpoint], check=True)
+            with mounted(self._vault, mountpoint):
+                (mountpoint / self._name).stat()
+                told[name] = (time.perf_counter() - begin, "s")
+                begin = time.perf_counter()
             told[f"u{name}"] = (time.perf_counter() - begin, "s")
         return told
 
