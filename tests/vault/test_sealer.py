@@ -9,8 +9,8 @@ from stowkenfs import Vault, VaultConfig
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.vault import opening
-from stowkenfs.vault.ranges import WHOLE_BYTES_MAX
 from stowkenfs.vault.due import WAIT_SECONDS_MAX, WAITING_MAX
+from stowkenfs.vault.ranges import WHOLE_BYTES_MAX
 from stowkenfs.vault.sealer import PARTS_AT_ONCE
 from tests.running import BACKENDS, run
 from tests.vault.test_files import LINE, create, put, seal
