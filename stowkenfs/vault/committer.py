@@ -161,7 +161,7 @@ class Committer:
             ("template_key", assembly.templates),
         ):
             for some in slices(shelf.new_keys(), KEYS_AT_ONCE):
-                self._catalogue.add_keys(table, some)
+                self._catalogue.keys.add(table, some)
                 await anyio.lowlevel.checkpoint()
         if assembly.near is not None:
             await self._near.note(assembly.near)
