@@ -189,8 +189,50 @@ class Compiled(Protocol):
         """``body.encode_body``. Raises OverflowError for a number of 63 bits or more."""
         ...
 
+    def trie_index(self, parent: Array, token: Array, buckets: Array, /) -> None:
+        """Fills the empty ``buckets`` of a trie: ``Trie.rebuild_buckets``. All are uint32."""
+        ...
 
-VERSION = 3
+    def trie_observe(
+        self,
+        ids: Array,
+        end: int,
+        state: Array,
+        live: Array,
+        parent: Array,
+        token: Array,
+        credibility: Array,
+        observations: Array,
+        node_credibility: Array,
+        child: Array,
+        sibling: Array,
+        depth: Array,
+        flags: Array,
+        buckets: Array,
+        events: Array,
+        /,
+    ) -> None:
+        """``observing.observe``, as far as the columns have room; ``state`` tells how far.
+
+        ``state`` (int64, shape (3,)) has ids taken, slots used and events so far.
+        """
+        ...
+
+    def model_encode(self, ids: Array, ends: Array, /, *model: Any) -> list[bytes | None]:
+        """``coder.encode`` of the ids (uint32) up to each of ``ends`` (int64).
+
+        ``model`` is its orders, hits and arrays. None for what cannot be coded.
+        """
+        ...
+
+    def model_decode(
+        self, source: Buffer, starts: Array, ends: Array, limit: int, /, *model: Any
+    ) -> list[bytes | None]:
+        """``coder.decode`` of each range of ``source``, as uint32; None where it raises."""
+        ...
+
+
+VERSION = 4
 """Of the functions; what was compiled from other sources, and left lying, is not used."""
 
 

@@ -33,6 +33,10 @@ DECLARE(escape);
 DECLARE(occurring);
 DECLARE(is_filled);
 DECLARE(encode_body);
+DECLARE(trie_index);
+DECLARE(trie_observe);
+DECLARE(model_encode);
+DECLARE(model_decode);
 
 /* Whether a function was given `wanted` arguments; false with an exception. */
 static inline int has_arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted)

@@ -1,0 +1,1 @@
+"""Frames: pure bytes to arrays and back."""
