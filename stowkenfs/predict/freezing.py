@@ -47,7 +47,10 @@ class _Pairs:
 
     contexts: Numbers
     tokens: Numbers
+    seen: Numbers
+    """How often each was observed."""
     counts: Numbers
+    """How often it came to this context."""
 
 
 def freeze(
@@ -102,13 +105,13 @@ def _pairs_of(trie: Trie, orders: int) -> list[_Pairs]:
         contexts, tokens = contexts[seen], tokens[seen]
         counts = np.maximum(columns.credibility[nodes[seen]].astype(np.int64), 1)
         sort = np.lexsort((tokens, contexts))
-        found.append(_Pairs(contexts[sort], tokens[sort], counts[sort]))
+        found.append(_Pairs(contexts[sort], tokens[sort], counts[sort], counts[sort].copy()))
     return found
 
 
 def _pass_on(pairs: _Pairs, keep: npt.NDArray[np.bool_], order: int, shorter: _Pairs) -> None:
     """Take from the shorter contexts what does not come to them."""
-    absorbed = np.where(keep, pairs.counts - 1, 0)
+    absorbed = pairs.seen - np.where(keep, 1, pairs.counts)
     took = np.flatnonzero(absorbed)
     # The oldest id is dropped; the digits of the shorter context and of the token are one number.
     shift = (ORDERS_MAX + 1 - order) * ID_BITS

@@ -4,6 +4,9 @@ import numpy as np
 
 from stowkenfs.predict.model import HASH_FACTOR, HITS_MAX, ID_BITS, LENGTHS
 
+HITS_LEAST, HITS_MOST = 1 << 9, (1 << 16) - (1 << 5)
+"""A match is never given less than 1/128, a miss never less than 1/2048."""
+
 _PLACE_BITS = 14
 _MASK = (1 << 64) - 1
 
@@ -49,7 +52,7 @@ class Matcher:
 
 
 def hits_of(rows: list[list[int]], end: int) -> tuple[int, ...]:
-    """How often matches of each length went on in these segments, of 65536; 1 to HITS_MAX."""
+    """How often matches of each length went on in these segments, of 65536."""
     seen = np.zeros((LENGTHS, 2), np.int64)
     for ids in rows:
         match = Matcher()
@@ -57,7 +60,6 @@ def hits_of(rows: list[list[int]], end: int) -> tuple[int, ...]:
             if match.predicted is not None:
                 seen[match.bucket, int(token == match.predicted)] += 1
             match.append(token)
-    missed, hit = seen[:, 0], seen[:, 1]
-    return tuple(
-        np.clip((hit * 2 + 1) * 65536 // (2 * (hit + missed) + 2), 512, HITS_MAX - 31).tolist()
-    )
+    misses, hits = seen[:, 0], seen[:, 1]
+    shares = (hits * 2 + 1) * (HITS_MAX + 1) // (2 * (hits + misses) + 2)
+    return tuple(np.clip(shares, HITS_LEAST, HITS_MOST).tolist())
