@@ -84,7 +84,7 @@ def test_the_document_shows_each_structure():
     shown = {name.partition("/")[0] for name, _ in EXAMPLES}
     assert shown == {
         "superblock", "block", "payload", "body", "namespace", "frames", "token-table", "tiny",
-        "codebook", "dense", "frozen", "keys", "dictionary", "substring",
+        "codebook", "dense", "frozen", "keys", "dictionary", "substring", "model", "coded",
     }  # fmt: skip
     assert len({name for name, _ in EXAMPLES}) == len(EXAMPLES)
 
