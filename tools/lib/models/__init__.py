@@ -1,0 +1,1 @@
+"""What prediction models make of the segments of vaults."""
