@@ -140,3 +140,55 @@ def test_a_node_takes_less_than_fifty_bytes() -> None:
     observe(trie, np.minimum(random.zipf(1.3, 60_000), 90_000).astype(np.uint32))
     assert trie.used > 100_000
     assert trie.memory_bytes / trie.used < 60
+
+
+def arguments(trie: Trie) -> list[object]:
+    columns = trie.columns
+    return [
+        np.zeros(1, np.uint32), END, np.array([0, trie.used, 0]), trie.live, columns.parent,
+        columns.token, columns.credibility, columns.observations, columns.node_credibility,
+        columns.child, columns.sibling, columns.depth, columns.flags, trie.buckets,
+        np.zeros((99, 2), np.int64),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("at", "wrong", "error"),
+    [
+        (0, np.zeros(1, np.int64), TypeError),
+        (1, -1, OverflowError),
+        (1, "1", TypeError),
+        (2, np.array([0, 1, 0]), ValueError),
+        (2, np.array([0, 10**6, 0]), ValueError),
+        (2, np.array([0, 2, -1]), ValueError),
+        (2, np.array([0, 2, 100]), ValueError),
+        (2, np.array([0, 2]), ValueError),
+        (3, np.array([0, 9999, -1, -1]), ValueError),
+        (3, np.array([0, -2, -1, -1]), ValueError),
+        (3, np.zeros(17, np.int64), ValueError),
+        (4, np.zeros(3, np.uint32), ValueError),
+        (12, np.zeros(3, np.uint8), ValueError),
+        (13, np.zeros(48, np.uint32), ValueError),
+        (13, bytes(64), TypeError),
+    ],
+)
+def test_columns_that_are_no_trie_are_refused(at: int, wrong: object, error) -> None:
+    assert kernels.built is not None
+    given = arguments(learned([[1, 2, 3]]))
+    given[at] = wrong
+    with pytest.raises(error):
+        kernels.built.trie_observe(*given)  # type: ignore[arg-type]
+
+
+def test_columns_that_cannot_be_written_are_refused() -> None:
+    assert kernels.built is not None
+    for at in (2, 3, 4, 13, 14):
+        given = arguments(learned([[1, 2, 3]]))
+        given[at] = np.array(given[at])
+        given[at].flags.writeable = False  # type: ignore[attr-defined]
+        with pytest.raises(ValueError):
+            kernels.built.trie_observe(*given)  # type: ignore[arg-type]
+    with pytest.raises(ValueError):
+        kernels.built.trie_index(
+            np.zeros(2, np.uint32), np.zeros(3, np.uint32), np.zeros(64, np.uint32)
+        )
