@@ -22,7 +22,7 @@ from stowkenfs.predict.model import (
     weights_of,
 )
 from stowkenfs.predict.planes import changes
-from stowkenfs.predict.trie import ROOT, Ids, Trie
+from stowkenfs.predict.trie import Ids, Trie
 
 _COUNT_MAX = (1 << 20) - 1
 _SAMPLE_IDS = 100_000
@@ -43,14 +43,17 @@ class Worth:
 
 @dataclass(slots=True)
 class _Pairs:
-    """Contexts of one length and their successors, sorted. ``contexts``: keys without length."""
+    """Contexts of one length and their successors, sorted; not those that can only be rare."""
 
     contexts: Numbers
+    """Keys without length."""
     tokens: Numbers
     seen: Numbers
     """How often each was observed."""
     counts: Numbers
     """How often it came to this context."""
+    left_out: Numbers
+    """How often successors that are not here came to the pair's context."""
 
 
 def freeze(
@@ -58,14 +61,14 @@ def freeze(
 ) -> Model:
     """A model of what ``trie`` observed, up to contexts of three ids.
 
-    ``trie.end`` must be END. ``sample`` are segments to take the weights of matches from. Takes
-    about 100 bytes of memory for a node. The same on every machine.
+    ``trie.end`` must be END. ``sample`` are segments to take the weights of matches from. The
+    same on every machine.
     """
     if trie.end != END:
         raise ValueError(f"a trie whose segments end with {trie.end}, not {END}")
     worth = Worth() if worth is None else worth
     orders = min(trie.depth, ORDERS_MAX)
-    found = _pairs_of(trie, orders)
+    found = _pairs_of(trie, orders, worth)
     parts = []
     for order in range(orders, -1, -1):
         pairs = found[order]
@@ -89,23 +92,31 @@ def freeze(
     )  # fmt: skip
 
 
-def _pairs_of(trie: Trie, orders: int) -> list[_Pairs]:
+def _pairs_of(trie: Trie, orders: int, worth: Worth) -> list[_Pairs]:
     columns, used = trie.columns, trie.used
-    parents, depth = columns.parent[:used].astype(np.int64), columns.depth[:used]
+    parent, credibility = columns.parent[:used], columns.credibility[:used]
     keys = np.zeros(used, np.int64)
     found = []
     for order in range(orders + 1):
-        nodes = np.flatnonzero(depth == order + 1)
-        contexts = keys[parents[nodes]]
-        tokens = columns.token[nodes].astype(np.int64)
-        keys[nodes] = tokens << 2 * ID_BITS | contexts >> ID_BITS
-        seen = np.flatnonzero(columns.credibility[nodes])
+        nodes = np.flatnonzero(columns.depth[:used] == order + 1)
+        if order < orders:
+            longer = nodes[columns.child[nodes] > 0]
+            keys[longer] = columns.token[longer].astype(np.int64) << 2 * ID_BITS
+            keys[longer] |= keys[parent[longer]] >> ID_BITS
+        # What was observed once takes nothing from a shorter context, and so often it came.
+        least = min(worth.count_min[order], 2)
+        often = credibility[nodes]
+        once = parent[nodes[(often > 0) & (often < least)]]
+        seen = nodes[often >= max(least, 1)]
         if order == 0 and not len(seen):
-            seen = np.flatnonzero(nodes == ROOT + 1)
-        contexts, tokens = contexts[seen], tokens[seen]
-        counts = np.maximum(columns.credibility[nodes[seen]].astype(np.int64), 1)
+            seen = nodes[:1]
+        del nodes, often
+        contexts, tokens = keys[parent[seen]], columns.token[seen].astype(np.int64)
         sort = np.lexsort((tokens, contexts))
-        found.append(_Pairs(contexts[sort], tokens[sort], counts[sort], counts[sort].copy()))
+        seen = seen[sort]
+        counts = np.maximum(credibility[seen].astype(np.int64), 1)
+        left_out = np.bincount(once, minlength=used)[parent[seen]]
+        found.append(_Pairs(contexts[sort], tokens[sort], counts, counts.copy(), left_out))
     return found
 
 
@@ -117,6 +128,8 @@ def _pass_on(pairs: _Pairs, keep: npt.NDArray[np.bool_], order: int, shorter: _P
     shift = (ORDERS_MAX + 1 - order) * ID_BITS
     wanted = (pairs.contexts[took] >> shift) << ID_BITS | pairs.tokens[took]
     there = (shorter.contexts >> shift) << ID_BITS | shorter.tokens
+    if not len(there):
+        return
     at = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
     same = there[at] == wanted
     np.subtract.at(shorter.counts, at[same], absorbed[took[same]])
@@ -130,6 +143,7 @@ def _columns(
     contexts = pairs.contexts[changes(pairs.contexts)]
     sizes = np.bincount(owners, keep, len(contexts)).astype(np.int64)
     unkept = np.bincount(owners, pairs.counts * ~keep, len(contexts)).astype(np.int64)
+    unkept += pairs.left_out[changes(pairs.contexts)]
     once = np.bincount(owners, keep & (pairs.counts == 1), len(contexts)).astype(np.int64)
     novel = once if order == 0 else sizes
     chosen = sizes > 0
