@@ -46,13 +46,19 @@ def by_corpus(corpus: Corpus, work: Path) -> Told:
     say(f"{corpus.name}: importing and compacting")
     vault = work / "models"
     before = child("import", vault, sources=[str(corpus.path)], stats=True)["stats"]
-    rows = [one.tokens for one in segments_of(vault) if one.vocabulary is VOCABULARY]
+    rows, other_bytes, others = [], 0, 0
+    for segment, frame_bytes in segments_of(vault):
+        if segment.vocabulary is VOCABULARY:
+            rows.append(segment.tokens)
+        else:
+            other_bytes, others = other_bytes + frame_bytes, others + 1
     after = child("compact", vault, stats=True)["stats"]
     shutil.rmtree(vault)
     return {
         "name": corpus.name,
         "segments": len(rows),
-        "other_segments": before["segments"] - len(rows),
+        "other_segments": others,
+        "other_frames_bytes": other_bytes,
         "ids": sum(map(len, rows)),
         "text_bytes": _text_bytes(rows),
         "frames_bytes": sum(kind["bytes"] for kind in before["frames"].values()),

@@ -10,8 +10,8 @@ from stowkenfs.store.block import HEADER_BYTES, BlockKind, decode_block, stored_
 from stowkenfs.vault.payloads import decode_segments
 
 
-def segments_of(vault: Path) -> Iterator[Segment]:
-    """In the order in which they were stored."""
+def segments_of(vault: Path) -> Iterator[tuple[Segment, int]]:
+    """Each with the bytes of its frame, in the order in which they were stored."""
     for path in sorted((vault / "packs").iterdir()):
         pack, content, at = PackNo(int(path.stem)), path.read_bytes(), 0
         while at < len(content):
@@ -19,5 +19,6 @@ def segments_of(vault: Path) -> Iterator[Segment]:
             block = decode_block(content[at:end], pack, at)
             if block.kind is BlockKind.SEGMENTS:
                 items = decode_segments(block.payload, block.count)
-                yield from (decode_frame(items.frames[n]) for n in range(block.count))
+                for frame in map(items.frames.__getitem__, range(block.count)):
+                    yield decode_frame(frame), len(frame)
             at = end
