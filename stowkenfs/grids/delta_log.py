@@ -54,12 +54,14 @@ class Delta:
 class DeltaLog:
     """A log as far as it checks out.
 
-    ``end_bytes`` is where the next record goes, ``chain`` what its checksum is built upon.
+    ``base_bytes`` is where deltas begin, ``end_bytes`` where the next record goes, ``chain``
+    what its checksum is built upon.
     """
 
     first: int
     base: Snapshot
     deltas: Sequence[Delta]
+    base_bytes: int
     end_bytes: int
     chain: bytes
     tail: Tail
@@ -127,7 +129,7 @@ def decode_log(content: bytes) -> DeltaLog:
     first, at, chain = _read_header(content)
     base = decode_snapshot(content[_HEADER.size : at - CHAIN_BYTES])
     cells = base.grid.width * base.grid.height
-    deltas = []
+    deltas, base_bytes = [], at
     tail = Tail.NOTHING
     for found in _records(content, at, chain):
         if isinstance(found, Tail):
@@ -135,7 +137,7 @@ def decode_log(content: bytes) -> DeltaLog:
             break
         payload, at, chain = found
         deltas.append(_decode_payload(payload, cells, at - CHAIN_BYTES - len(payload)))
-    return DeltaLog(first, base, deltas, at, chain, tail)
+    return DeltaLog(first, base, deltas, base_bytes, at, chain, tail)
 
 
 def _read_header(content: bytes) -> tuple[int, int, bytes]:
