@@ -4,13 +4,14 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 import anyio
+import anyio.to_thread
 
 from stowkenfs.errors import StateNotFound, StateStoreFailed
 from stowkenfs.index.event_loops import Call, asyncio_from_here
@@ -20,7 +21,7 @@ from stowkenfs.vault.files import Clock
 APPLICATION_ID = 0x534B7374
 """In the database's header, of which `file` tells it: SKst."""
 SCHEMA_VERSION = 1
-BUSY_MS = 10_000
+BUSY_SECONDS = 10.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS states (
@@ -65,6 +66,8 @@ class SQLiteStateStore:
 
         Raises StateStoreFailed for what is no such database.
         """
+        # Not through aiosqlite, whose thread outlives a connection that could not be made.
+        await anyio.to_thread.run_sync(_prepare, Path(path))
         async with asyncio_from_here() as call:
             with _failures():
                 connection = await call(lambda: _connect(Path(path)))
@@ -124,33 +127,34 @@ class SQLiteStateStore:
             return await self._call(make)
 
 
+def _prepare(path: Path) -> None:
+    """Make the table, or see that it is there. Blocks. Raises StateStoreFailed."""
+    with _failures(), closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+        ((found,),) = connection.execute("PRAGMA application_id")
+        ((version,),) = connection.execute("PRAGMA user_version")
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+        if tables and found != APPLICATION_ID:
+            raise StateStoreFailed("the database is another program's; name a file of its own")
+        if version > SCHEMA_VERSION:
+            raise StateStoreFailed(
+                f"the database has version {version}, and this release knows versions up to"
+                f" {SCHEMA_VERSION}; use a newer stowkenfs"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(
+            f"BEGIN; {_SCHEMA}; PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+        )
+
+
 async def _connect(path: Path) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, isolation_level=None)
+    connection = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
-        await connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        await _check_schema(connection)
-        await connection.execute("PRAGMA journal_mode = WAL")
         await connection.execute("PRAGMA synchronous = FULL")
-        await connection.execute(_SCHEMA)
-        await connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        await connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:
         await connection.close()
         raise
     return connection
-
-
-async def _check_schema(connection: aiosqlite.Connection) -> None:
-    ((found,),) = await connection.execute_fetchall("PRAGMA application_id")
-    ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
-    ((tables,),) = await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
-    if tables and found != APPLICATION_ID:
-        raise StateStoreFailed("the database is another program's; name a file of its own")
-    if version > SCHEMA_VERSION:
-        raise StateStoreFailed(
-            f"the database has version {version}, and this release knows versions up to"
-            f" {SCHEMA_VERSION}; use a newer stowkenfs"
-        )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -24,7 +25,7 @@ from stowkenfs.state import (
 
 KINDS = ("vault", "memory", "sqlite", "redis", "s3")
 CONFIG = VaultConfig(seal_after_seconds=0, lock_wait_seconds=0)
-S3_OPTIONS = {
+S3_OPTIONS: dict[str, Any] = {
     "region_name": "us-east-1",
     "aws_access_key_id": "test",
     "aws_secret_access_key": "test",
