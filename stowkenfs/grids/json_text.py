@@ -10,6 +10,7 @@ import math
 import re
 
 import numpy as np
+import numpy.typing as npt
 
 from stowkenfs.errors import GridFormatError, InvalidGrid
 from stowkenfs.grids.grid import CELLS_MAX, Grid, check_dimensions
@@ -24,16 +25,20 @@ _SPACE = re.compile(rb"[ \t\n\r]*")
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _DIMENSION = re.compile(rb"(?:0|[1-9][0-9]{0,9})(?![0-9.eE])")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_CELLS = re.compile(rb"\[([^\]]*)\]")
+_BYTES_AT_ONCE = 1 << 20
+"""Of the list of numbers: as objects these take several times as much."""
 _NAME_BYTES_MAX = 64
 _SHOWN_BYTES = 16
+_Numbers = npt.NDArray[np.float64]
 _FIELDS = ("width", "height", "data")
 
 
 def encode_json(grid: Grid) -> bytes:
     """ASCII, with a final newline."""
-    rows = ",\n".join(json.dumps(row)[1:-1] for row in grid.cells.tolist())
-    return f'{{"width": {grid.width}, "height": {grid.height}, "data": [\n{rows}\n]}}\n'.encode()
+    # Row by row, since numbers as objects take several times what they take as text.
+    rows = b",\n".join(json.dumps(row.tolist())[1:-1].encode() for row in grid.cells)
+    head = b'{"width": %d, "height": %d, "data": [\n' % (grid.width, grid.height)
+    return b"".join((head, rows, b"\n]}\n"))
 
 
 def decode_json(content: bytes) -> Grid:
@@ -63,7 +68,7 @@ class _Reader:
             )
         return Grid.of(cells.reshape(height, width))
 
-    def _fields(self) -> tuple[int, int, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    def _fields(self) -> tuple[int, int, _Numbers]:
         dimensions: dict[str, int] = {}
         cells = None
         self._take(b"{")
@@ -115,24 +120,44 @@ class _Reader:
         self._at = found.end()
         return int(found[0])
 
-    def _cells(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _cells(self) -> _Numbers:
         self._cells_at = self._at
-        found = _CELLS.match(self._content, self._at)
-        if found is None:
+        end = self._content.find(b"]", self._at)
+        if end < 0 or not self._content.startswith(b"[", self._at):
             raise self._expected("a list of numbers in brackets")
+        pieces = []
+        self._at += 1
+        while self._at <= end:
+            stop = self._stop(end)
+            pieces.append(self._numbers(stop))
+            self._at = stop + 1
+        return np.concatenate(pieces)
+
+    def _stop(self, end: int) -> int:
+        """A comma some way on, or the end of the list."""
+        if end - self._at <= _BYTES_AT_ONCE:
+            return end
+        found = self._content.find(b",", self._at + _BYTES_AT_ONCE, end)
+        return end if found < 0 else found
+
+    def _numbers(self, stop: int) -> _Numbers:
+        """Those up to ``stop``, of which there is at least one."""
         try:
+            text = self._content[self._at : stop].decode("ascii")
             # Integers as floats, too: -0 stays what it is, and long ones have no limit.
-            values = json.loads(found[0].decode("ascii"), parse_int=float, parse_constant=_refuse)
+            values = json.loads(f"[{text}]", parse_int=float, parse_constant=_refuse)
         except (ValueError, RecursionError):
             raise self._bad_cell() from None
-        if not values or set(map(type, values)) != {float} or not all(map(math.isfinite, values)):
+        if not values or set(map(type, values)) != {float}:
             raise self._bad_cell()
-        self._at = found.end()
-        return np.array(values, np.float64)
+        numbers = np.array(values, np.float64)
+        if not np.isfinite(numbers).all():
+            raise self._bad_cell()
+        return numbers
 
     def _bad_cell(self) -> GridFormatError:
-        """What is wrong with a list of cells, found number by number."""
-        self._take(b"[")
+        """What is wrong from here on, found number by number."""
+        self._skip_space()
         while True:
             found = _NUMBER.match(self._content, self._at)
             if found is None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stowkenfs.errors import GridFormatError
+from stowkenfs.grids import json_text
 from stowkenfs.grids.formats import HEAD_BYTES, GridFormat, decode, detect, encode, guess
 from stowkenfs.grids.grid import CELLS_MAX, Grid
 from tests.grids.strategies import AWKWARD, grids
@@ -209,6 +210,27 @@ def test_a_bomb_gives_no_more_than_its_header_says() -> None:
 def test_json(text: str, offset: int, expected: str) -> None:
     error = refused(text.encode(), GridFormat.JSON)
     assert (error.offset_bytes, expected in error.expected) == (offset, True), error
+
+
+@given(grids(), st.integers(1, 30), st.data())
+def test_json_is_read_in_pieces(grid: Grid, at_once: int, data: st.DataObject) -> None:
+    text = encode(grid, GridFormat.JSON)
+    bad = data.draw(st.integers(0, len(text) - 1))
+    broken = text[:bad] + data.draw(st.sampled_from((b"x", b",", b"]", b"", b"[", b"NaN")))
+    broken += text[bad + 1 :]
+    whole = outcome(broken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_text, "_BYTES_AT_ONCE", at_once)
+        assert decode(text, GridFormat.JSON) == grid
+        assert outcome(broken) == whole
+
+
+def outcome(content: bytes) -> object:
+    """The grid, or where it is none and what was expected."""
+    try:
+        return decode(content, GridFormat.JSON)
+    except GridFormatError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize(
