@@ -84,6 +84,22 @@ def version_of(content: bytes) -> int:
     return int(_VERSION.unpack_from(content)[1])
 
 
+def grid_within(head: bytes, length_bytes: int) -> tuple[int, int, GridFormat] | None:
+    """Where the grid of a snapshot begins and ends, and its format, by its first bytes.
+
+    ``length_bytes``: of the whole. None if this is no snapshot of today's version, or not so
+    long. Quick, to be asked of any file; what is there may not be a grid all the same.
+    """
+    if not head.startswith(MAGIC) or len(head) < _HEADER.size:
+        return None
+    _, version, code, metadata_bytes, grid_bytes = _HEADER.unpack_from(head)
+    start = _HEADER.size + metadata_bytes
+    end = start + grid_bytes
+    if version != VERSION or code not in _FORMATS or end + CHECKSUM_BYTES != length_bytes:
+        return None
+    return start, end, _FORMATS[code]
+
+
 def checksum(content: bytes) -> bytes:
     """16 bytes of SHA-256."""
     return hashlib.sha256(content).digest()[:CHECKSUM_BYTES]

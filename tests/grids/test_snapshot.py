@@ -18,6 +18,7 @@ from stowkenfs.grids.snapshot import (
     checksum,
     decode_snapshot,
     encode_snapshot,
+    grid_within,
     version_of,
 )
 from tests.grids.strategies import grids
@@ -50,6 +51,19 @@ def test_bare_grids_are_version_1_and_migrate(grid: Grid, form: GridFormat) -> N
     snapshot = decode_snapshot(old)
     assert snapshot == Snapshot(grid, Metadata(None, None, "", {}))
     assert version_of(encode_snapshot(snapshot)) == VERSION
+
+
+@given(SNAPSHOTS, st.sampled_from(GridFormat))
+def test_where_the_grid_is(snapshot: Snapshot, form: GridFormat) -> None:
+    content = encode_snapshot(snapshot, form)
+    found = grid_within(content[:16], len(content))
+    assert found is not None
+    start, end, found_form = found
+    assert (content[start:end], found_form) == (encode(snapshot.grid, form), form)
+    assert grid_within(content[:16], len(content) + 1) is None
+    assert grid_within(content[:15], len(content)) is None
+    assert grid_within(content[:4] + b"\3" + content[5:], len(content)) is None
+    assert grid_within(content[:6] + b"\t" + content[7:], len(content)) is None
 
 
 def test_a_newer_version_is_refused_by_name() -> None:
