@@ -13,6 +13,7 @@ from lib.density.sizes import disk_bytes
 
 from stowkenfs import Vault, VaultConfig
 from stowkenfs.state import (
+    CheckpointManager,
     Grid,
     GridFormat,
     IncrementalState,
@@ -206,6 +207,12 @@ async def updates() -> Told:
     told["in the vault, a file for each"] = await _grown(as_files)
     over_and_over = await _grown(as_file)
     told["in the vault, one file over and over"] = over_and_over | {"bytes": sum(map(len, full))}
+
+    async def as_snapshots(store: VaultStateStore, number: int) -> None:
+        checkpoints = CheckpointManager(store, keep=None)
+        await checkpoints.save(number, states[number], {"number": number})
+
+    told["in the vault, a checkpoint for each"] = await _grown(as_snapshots)
 
     saving: dict[VaultStateStore, IncrementalState] = {}
 
