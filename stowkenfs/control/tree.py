@@ -14,6 +14,7 @@ from stowkenfs.control.reports import (
     WhereFile,
     WhereView,
 )
+from stowkenfs.control.retention import retention_files
 from stowkenfs.control.training import (
     COMPACT_SUBSTRINGS,
     GC_SUBSTRINGS,
@@ -57,6 +58,19 @@ before the first one what can be written; with .json behind its name it is for p
                              what they do not tell of it is written to them
   echo 1 > verify            read everything, check every checksum
 
+Retention. Folders may say which of their files go by themselves, and when.
+
+  cat retention              the policies, and what each would remove now (retention.json)
+  echo 'sessions/ max-age=30d' > retention
+                             files last modified longer ago go, also in folders below
+  echo 'checkpoints/ keep=5' > retention
+                             of the files directly in the folder the 5 newest stay
+  echo 'sessions/ none' > retention
+                             the folder has no policy any more
+  echo apply > retention     remove now what would go with the next look, once a minute
+
+While something runs.
+
   tail -f progress           what the running job does
   cat jobs                   which job runs, and which ones did
   echo cancel > jobs         stop the running job; what it did until then is kept
@@ -96,6 +110,7 @@ def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> Sta
             **job_files(vault, jobs, COMPACT, COMPACT_SUBSTRINGS),
             **job_files(vault, jobs, NEAR_DUPLICATES),
             **job_files(vault, jobs, GC, GC_SUBSTRINGS),
+            **retention_files(vault, jobs),
             **job_files(vault, jobs, REINDEX),
             **job_files(vault, jobs, VERIFY),
             b"tokens": TokensDirectory(vault),

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import pyfuse3
 from pyfuse3 import FUSEError
@@ -14,6 +15,7 @@ from stowkenfs.fs.attributes import absent_entry, entry_of, mode_after_change
 from stowkenfs.fs.control_nodes import CONTROL_ROOT, ControlNodes
 from stowkenfs.fs.directories import Directories
 from stowkenfs.fs.errno_map import answered
+from stowkenfs.fs.invalidation import tell_gone
 from stowkenfs.fs.lookups import LookupCounts
 from stowkenfs.fs.xattrs import Xattrs
 from stowkenfs.ids import ROOT_INODE, InodeNo
@@ -48,6 +50,7 @@ class StowkenOperations(pyfuse3.Operations):
             vault, control, self._lookups, control_visible=control_visible
         )
         self._xattrs = Xattrs(vault)
+        vault.retention.told = partial(tell_gone, self._lookups)
 
     def _new_handle(self) -> int:
         self._next_handle += 1

@@ -161,9 +161,10 @@ class FileTable:
 
     def in_use(self, ino: InodeNo) -> bool:
         """Whether somebody may still ask for an inode that has no name left."""
-        return self._has_users(ino) or self.is_looked_up(ino)
+        return self.has_users(ino) or self.is_looked_up(ino)
 
-    def _has_users(self, ino: InodeNo) -> bool:
+    def has_users(self, ino: InodeNo) -> bool:
+        """Whether a file is open, or being sealed."""
         live = self._live.get(ino)
         return live is not None and live.users > 0
 
@@ -309,6 +310,10 @@ class FileTable:
         """
         with self._readers.enter():
             return await self._contents.read(live.inode, live.draft, start, length)
+
+    def has_draft(self, ino: InodeNo) -> bool:
+        """Whether some of a file is not sealed."""
+        return self._drafts.generation(ino) is not None
 
     def unsealed_bytes(self, ino: InodeNo) -> int:
         """How much of a file is a draft."""
