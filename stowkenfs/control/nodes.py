@@ -78,6 +78,9 @@ class ControlFile(ABC):
 
     writable = False
 
+    is_kept = True
+    """Whether what it shows is good for a moment; if not, it is asked each time, and knows."""
+
     refusal: str | None = None
     """Why the last request was refused, for ``render`` to show; None when it was not."""
 

@@ -3,6 +3,7 @@
 from stowkenfs.control.alike import NEAR_DUPLICATES
 from stowkenfs.control.collection import GC
 from stowkenfs.control.compaction import COMPACT
+from stowkenfs.control.grid_views import GridViews
 from stowkenfs.control.job_files import job_files
 from stowkenfs.control.jobs import Jobs, JobsFile
 from stowkenfs.control.lists import list_files
@@ -15,6 +16,7 @@ from stowkenfs.control.reports import (
     WhereView,
 )
 from stowkenfs.control.retention import retention_files
+from stowkenfs.control.state import StateDirectory
 from stowkenfs.control.training import (
     COMPACT_SUBSTRINGS,
     GC_SUBSTRINGS,
@@ -78,6 +80,8 @@ While something runs.
 Other views of the same files.
 
   cat tokens/PATH            a file as its stored segments: type, tokenizer, ids, hash
+  cat state/PATH.json        a grid of numbers in another format than it was saved in: .bin,
+                             .json, .bin.gz, .npy, or as a picture: .png
   cat conversations/ID.json  a conversation by the id that its file gives itself
 
 Every file also has attributes:
@@ -89,7 +93,8 @@ Every file also has attributes:
 def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> StaticDirectory:
     """Everything under ``.stowken/``; ``jobs`` are those that are asked for there."""
     where = WhereView(vault)
-    status = Status(vault, jobs, mountpoint, options)
+    views = GridViews(vault)
+    status = Status(vault, jobs, views, mountpoint, options)
     return StaticDirectory(
         {
             b"README": TextFile(lambda: README),
@@ -114,6 +119,7 @@ def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> Sta
             **job_files(vault, jobs, REINDEX),
             **job_files(vault, jobs, VERIFY),
             b"tokens": TokensDirectory(vault),
+            b"state": StateDirectory(vault, views),
             b"conversations": ConversationsDirectory(vault),
         }
     )

@@ -151,7 +151,10 @@ class ControlNodes:
         kept = self._rendered.get(ino)
         if kept is not None and time.monotonic() - kept[0] < RENDERED_SECONDS:
             return kept[1]
-        rendered = await self._file(ino).render()
+        file = self._file(ino)
+        rendered = await file.render()
+        if not file.is_kept:
+            return rendered
         self._rendered[ino] = (time.monotonic(), rendered)
         self._rendered.move_to_end(ino)
         while len(self._rendered) > RENDERED_MAX:
