@@ -9,7 +9,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from stowkenfs.ids import ROOT_INODE, InodeNo
-from stowkenfs.index.connection import Scanner
+from stowkenfs.index.connection import Connection, Scanner
 from stowkenfs.index.frozen_tree import FrozenTree
 
 INODES_AT_ONCE = 10_000
@@ -67,3 +67,14 @@ def _path(ino: InodeNo, names: Names) -> bytes | None:
         ino, name = names[ino]
         parts.append(name)
     return b"/" + b"/".join(reversed(parts))
+
+
+def name_in(
+    connection: Connection, frozen: FrozenTree, directory: InodeNo, ino: InodeNo
+) -> bytes | None:
+    """The name of ``ino`` in ``directory``, whose names are gone through for it."""
+    row = connection.one("SELECT name FROM dentry WHERE parent = ? AND ino = ?", (directory, ino))
+    if row is not None:
+        return bytes(row[0])
+    place = frozen.name_of(ino)
+    return place[1] if place is not None and place[0] == directory else None

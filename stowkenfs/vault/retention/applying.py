@@ -62,7 +62,7 @@ class Application:
     """One look through all folders with policies; with ``told`` None nothing is removed."""
 
     def __init__(self, parts: Parts, told: Told | None, gone: Callable[[int], None]) -> None:
-        self._parts = parts
+        self.parts = parts
         self._tree = parts.tree
         self._told = told
         self._gone = gone
@@ -71,7 +71,7 @@ class Application:
     async def run(self) -> Sequence[FolderReport]:
         """What was removed of each folder, or would be. Raises OSError and Corrupt."""
         reports = []
-        for path, ino, policy in self._parts.policies.folders():
+        for path, ino, policy in self.parts.policies.folders():
             report = FolderReport(ino, path, policy)
             if isinstance(policy, Unknown):
                 report.fail(f"{_shown(path)}: its policy is of a later release, and is left alone")
@@ -90,11 +90,11 @@ class Application:
 
     def is_busy(self, inode: Inode) -> bool:
         """Whether a file is open, not sealed yet, or was changed a moment ago."""
-        ino, files = inode.ino, self._parts.files
-        if files.has_users(ino) or files.has_draft(ino) or self._parts.is_sealing(ino):
+        ino, files = inode.ino, self.parts.files
+        if files.has_users(ino) or files.has_draft(ino) or self.parts.is_sealing(ino):
             return True
         # A time in the future is one of a clock that was set back since.
-        return abs(self._parts.clock() - inode.ctime_ns) < self._parts.fresh_ns
+        return abs(self.parts.clock() - inode.ctime_ns) < self.parts.fresh_ns
 
     def remove(self, file: _File, top: InodeNo, policy: Policy) -> int | None:
         """Remove a name, if all is as it was when it was looked at; what its file's size was.
@@ -104,7 +104,7 @@ class Application:
         inode = self._tree.lookup(file.directory, file.name)
         if inode is None or inode.ino != file.ino or inode.mtime_ns != file.mtime_ns:
             return None
-        if self.is_busy(inode) or self._parts.policies.all().get(top) != policy:
+        if self.is_busy(inode) or self.parts.policies.all().get(top) != policy:
             return None
         if not is_below(self._tree, file.directory, top):
             return None
@@ -125,15 +125,15 @@ class _Folder:
 
     def __init__(self, application: Application, policy: Policy, report: FolderReport) -> None:
         self._application = application
-        self._tree = application._parts.tree  # noqa: SLF001 - a part of it
-        self._policies: Mapping[InodeNo, object] = application._parts.policies.all()  # noqa: SLF001
+        self._tree = application.parts.tree
+        self._policies: Mapping[InodeNo, object] = application.parts.policies.all()
         self._policy = policy
         self._top = report.ino
         self._report = report
         self._newest: list[_File] = []
         self._oldest: list[_File] = []
         age = policy.max_age_seconds
-        now = application._parts.clock()  # noqa: SLF001
+        now = application.parts.clock()
         self._before_ns = now - age * NANOSECONDS if age not in (None, NEVER) and age else None
 
     async def run(self) -> None:
@@ -141,7 +141,7 @@ class _Folder:
             for directory, page in found:
                 await self._page(directory, page)
         for file in self._oldest:
-            above = self._tree.path_of(file.directory) or b""
+            above = self._application.parts.policies.paths.path(file.directory) or b""
             self._report.oldest.append(above.rstrip(b"/") + b"/" + file.name)
 
     def _enters(self, directory: InodeNo) -> bool:

@@ -7,6 +7,7 @@ from stowkenfs.errors import BadRequest, InvalidName, NotADirectory, NotFound, N
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.inodes import Inode, InodeTable
+from stowkenfs.vault.retention.folder_paths import FolderPaths
 from stowkenfs.vault.retention.policy import (
     POLICIES_MAX,
     Policy,
@@ -32,6 +33,7 @@ class Policies:
         self._connection = connection
         self._inodes = inodes
         self._tree = tree
+        self.paths = FolderPaths(connection, inodes, tree)
         self._known: dict[InodeNo, Stated] | None = None
         connection.on_rollback(self._forget)
 
@@ -48,17 +50,10 @@ class Policies:
         """Path, inode and policy of each folder that has one, in the order of their paths."""
         found = []
         for ino, policy in self.all().items():
-            path = self._path(ino)
+            path = self.paths.path(ino)
             if path is not None:
                 found.append((path, ino, policy))
         return sorted(found, key=lambda folder: folder[0].split(b"/"))
-
-    def _path(self, ino: InodeNo) -> bytes | None:
-        try:
-            inode = self._tree.inode(ino)
-        except NotFound:
-            return None
-        return self._tree.path_of(ino) if inode.nlink else None
 
     def folder(self, path: bytes) -> Inode:
         """The folder at ``path``; links are not followed. Raises TreeError, which says why not."""
@@ -83,7 +78,9 @@ class Policies:
 
         Raises BadRequest if there are too many, NotPermitted without a policy to take away.
         """
-        kept = {ino: policy for ino, policy in self.all().items() if self._path(ino) is not None}
+        kept = {
+            ino: policy for ino, policy in self.all().items() if self.paths.path(ino) is not None
+        }
         for ino, policy in changes.items():
             if policy is not None:
                 kept[ino] = policy
