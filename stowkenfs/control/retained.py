@@ -13,7 +13,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from stowkenfs.control.format import format_count, format_size, printable
 from stowkenfs.control.words import Word, explain, parse_words, whole
 from stowkenfs.errors import BadRequest
-from stowkenfs.vault.retention.policy import KEEP_MAX, Policy, parse_age
+from stowkenfs.vault.retention.policy import KEEP_MAX, VERSIONS_MAX, Policy, parse_age
 from stowkenfs.vault.retention.report import FolderReport
 
 NONE: Final = "none"
@@ -28,6 +28,7 @@ WORDS: Final = (
         shown="30d",
     ),
     whole("keep", "of the files directly in the folder the newest stay", 1, KEEP_MAX),
+    whole("versions", "of each file so many earlier contents are kept", 0, VERSIONS_MAX),
 )
 
 _LINE = re.compile(rf"(\S.*?)((?:\s+(?:[A-Za-z_-]+=[^\s/]*|{NONE}))+)\s*")
@@ -58,7 +59,7 @@ def parse_policy(text: str) -> Policy | None:
     if text == NONE:
         return None
     values = parse_words(text, WORDS)
-    return Policy(max_age_seconds=values["max_age"], keep=values["keep"])
+    return Policy(values["max_age"], values["keep"], values["versions"])
 
 
 def escape_path(path: bytes) -> str:

@@ -6,16 +6,17 @@ from collections.abc import AsyncIterator
 
 from stowkenfs.control.format import printable
 from stowkenfs.control.grid_views import SUFFIXES, GridViews
-from stowkenfs.control.nodes import ControlDirectory, ControlFile, Node, Rendered
+from stowkenfs.control.nodes import ControlDirectory, ControlFile, Node, Rendered, StoredFile
 from stowkenfs.errors import BadRequest
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.inodes import Inode
-from stowkenfs.vault.tree import NAME_BYTES_MAX
+from stowkenfs.vault.names import HIDDEN_NAME, NAME_BYTES_MAX
 from stowkenfs.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 
 PAGE_ROWS = 500
+AT = b"@"
 
 
 class StateFile(ControlFile):
@@ -33,7 +34,10 @@ class StateFile(ControlFile):
 
 
 class StateDirectory(ControlDirectory):
-    """A folder of the vault with ``NAME.bin``, ``NAME.json``, … for each grid NAME in it."""
+    """A folder of the vault with ``NAME.bin``, ``NAME.json``, … for each grid NAME in it.
+
+    ``NAME@N`` is what any file held before, as it was or, if that was a grid, with a suffix.
+    """
 
     def __init__(self, vault: Vault, views: GridViews, ino: InodeNo = ROOT_INODE) -> None:
         self._vault = vault
@@ -42,15 +46,31 @@ class StateDirectory(ControlDirectory):
 
     async def find(self, name: bytes) -> Node | None:
         """Raises BadRequest for a file that is no grid."""
-        inode = self._vault.tree.lookup(self._ino, name)
+        inode = self._stored(name)
         if inode is not None and stat.S_ISDIR(inode.mode):
             return StateDirectory(self._vault, self._views, inode.ino)
         for suffix in SUFFIXES:
             stem = name.removesuffix(suffix.encode())
-            inode = self._vault.tree.lookup(self._ino, stem) if stem not in (name, b"") else None
+            inode = None if stem in (name, b"") else self._stored(stem) or self._version(stem)
             if inode is not None and stat.S_ISREG(inode.mode):
                 return await self._view(inode, stem, suffix)
-        return None
+        if name.endswith(AT) and self._vault.versions.of(self._ino, name[:-1]):
+            return VersionsDirectory(self._vault, self._ino, name[:-1])
+        version = self._version(name)
+        return None if version is None else StoredFile(version.ino)
+
+    def _stored(self, name: bytes) -> Inode | None:
+        if self._ino == ROOT_INODE and name == HIDDEN_NAME:
+            return None
+        return self._vault.tree.lookup(self._ino, name) if len(name) <= NAME_BYTES_MAX else None
+
+    def _version(self, name: bytes) -> Inode | None:
+        """What ``NAME@N`` stands for."""
+        stem, _, number = name.rpartition(AT)
+        if not stem or not number.isdigit() or number.startswith(b"0") or len(number) > 9:
+            return None
+        versions = self._vault.versions.of(self._ino, stem)
+        return versions[int(number) - 1] if int(number) <= len(versions) else None
 
     async def _view(self, inode: Inode, name: bytes, suffix: str) -> Node:
         refusal = await self._views.refusal(inode)
@@ -62,7 +82,7 @@ class StateDirectory(ControlDirectory):
         raise BadRequest(self._views.last_refusal)
 
     async def names(self) -> AsyncIterator[tuple[bytes, Node]]:
-        """Folders, and the views of grids; to know these each file's beginning is read."""
+        """Folders, views of grids, of which to know each file is read, and earlier versions."""
         cookie = 0
         while page := self._vault.tree.page(self._ino, cookie, PAGE_ROWS):
             for dentry, inode in page:
@@ -74,3 +94,25 @@ class StateDirectory(ControlDirectory):
                         name = dentry.name + suffix.encode()
                         if len(name) <= NAME_BYTES_MAX:
                             yield name, StateFile(self._views, inode.ino, suffix)
+        for name in self._vault.versions.names(self._ino):
+            if len(name) < NAME_BYTES_MAX:
+                yield name + AT, VersionsDirectory(self._vault, self._ino, name)
+
+
+class VersionsDirectory(ControlDirectory):
+    """``NAME@``: what a file held before, ``1`` the last time, ``2`` before that."""
+
+    def __init__(self, vault: Vault, folder: InodeNo, name: bytes) -> None:
+        self._vault = vault
+        self._folder = folder
+        self._name = name
+
+    async def find(self, name: bytes) -> Node | None:
+        async for number, node in self.names():
+            if number == name:
+                return node
+        return None
+
+    async def names(self) -> AsyncIterator[tuple[bytes, Node]]:
+        for number, inode in enumerate(self._vault.versions.of(self._folder, self._name), 1):
+            yield b"%d" % number, StoredFile(inode.ino)

@@ -19,7 +19,7 @@ from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.catalogue import Extent
 from stowkenfs.vault.about import NAMELESS
 from stowkenfs.vault.inspect import stored_segments
-from stowkenfs.vault.tree import NAME_BYTES_MAX
+from stowkenfs.vault.names import NAME_BYTES_MAX
 from stowkenfs.vault.vault import Vault
 
 PAGE_ROWS = 500

@@ -3,7 +3,7 @@
 ``Inodes.path_of`` does that for one file, for messages; here nobody waits for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import anyio.lowlevel
 import anyio.to_thread
@@ -30,13 +30,14 @@ async def paths_of(
     names = Names()
     missing = wanted - {ROOT_INODE}
     while missing:
-        found = await _names_of(scan, frozen, sorted(missing))
+        found = await names_of(scan, frozen, sorted(missing))
         names |= found
         missing = {parent for parent, _ in found.values()} - names.keys() - {ROOT_INODE}
     return await anyio.to_thread.run_sync(_paths, wanted, names)
 
 
-async def _names_of(scan: Scanner, frozen: FrozenTree, inodes: list[InodeNo]) -> Names:
+async def names_of(scan: Scanner, frozen: FrozenTree, inodes: Sequence[InodeNo]) -> Names:
+    """Where ``inodes`` are, of those that have a name: all names are gone through."""
     names = Names()
     for start in range(0, len(inodes), INODES_AT_ONCE):
         some = inodes[start : start + INODES_AT_ONCE]

@@ -38,6 +38,7 @@ from stowkenfs.vault.registry import Registry
 from stowkenfs.vault.retention.applying import Parts
 from stowkenfs.vault.retention.policies import Policies
 from stowkenfs.vault.retention.retention import Retention
+from stowkenfs.vault.retention.versions import Versions
 from stowkenfs.vault.sealer import Sealer
 from stowkenfs.vault.tree import Tree
 
@@ -53,7 +54,8 @@ class Engine:
 
     The parts are public for the layers above: ``tree`` (names), ``files`` (content in use),
     ``sealer`` (drafts to records), ``reader`` (records to bytes), ``readers`` (enter it while
-    numbers of records are in use), ``retention`` (what folders keep).
+    numbers of records are in use), ``retention`` (what folders keep),
+    ``versions`` (earlier contents of files).
     """
 
     def __init__(
@@ -132,6 +134,9 @@ class Engine:
             transaction=connection.transaction,
         )
         policies = Policies(connection, self._inodes, self.tree)
+        self.versions = Versions(
+            connection, self._inodes, self._catalogue, self.files, self.tree, policies
+        )
         fresh_ns = int(config.seal_after_seconds * 1e9)
         self.retention = Retention(
             policies,

@@ -13,8 +13,8 @@ from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.inodes import Inode
 from stowkenfs.vault import outlet
 from stowkenfs.vault.live import LiveFile
+from stowkenfs.vault.names import check_name
 from stowkenfs.vault.transfer import Progress, TransferReport, reason_of
-from stowkenfs.vault.tree import check_name
 from stowkenfs.vault.vault import Vault
 from stowkenfs.vault.xattr_room import OWN_PREFIX
 

@@ -73,6 +73,7 @@ class FileTable:
         self.nameless = Nameless(connection, inodes, self)
         self._stale: list[Path] = []
         self.on_draft: Callable[[InodeNo], None] = lambda _: None
+        self.before_change: Callable[[Inode], None] = lambda _: None
         self.is_looked_up: Callable[[InodeNo], bool] = lambda _: False
         connection.on_rollback(self._reload)
 
@@ -221,6 +222,8 @@ class FileTable:
         self._connection.require_room()
         live.note_change(start)
         if live.draft is None:
+            if start < live.inode.size:
+                self.before_change(live.inode)
             with self._connection.change():
                 draft = self._new_draft(ino)
                 draft.write(start, content)
@@ -244,6 +247,8 @@ class FileTable:
             raise FileTooLarge(f"a file ends at byte {FILE_BYTES_MAX}")
         live = self.acquire(ino, writing=False)
         try:
+            if size < live.inode.size and live.draft is None:
+                self.before_change(live.inode)
             with ExitStack() as changing:
                 if size < live.inode.size:
                     changing.enter_context(giving_room())

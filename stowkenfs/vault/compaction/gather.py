@@ -155,7 +155,7 @@ class Gatherer:
 
     def _page(self, directory: InodeNo, after: int) -> Sequence[tuple[Dentry, Inode]]:
         try:
-            return self._tree.page(directory, after, PAGE_ROWS)
+            return self._tree.page(directory, after, PAGE_ROWS, hidden=True)
         except Corrupt as error:  # at the end, of what could not be listed
             self.problems.append(str(error))
             return ()

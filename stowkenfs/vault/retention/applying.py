@@ -22,6 +22,7 @@ from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.natural import natural
 from stowkenfs.vault.retention.policies import Policies, Told
 from stowkenfs.vault.retention.policy import NEVER, Policy, Unknown
+from stowkenfs.vault.retention.pruning import Pruning
 from stowkenfs.vault.retention.report import OLDEST_MAX, FolderReport
 from stowkenfs.vault.retention.walk import Page, is_below, pages
 from stowkenfs.vault.tree import Tree
@@ -78,6 +79,9 @@ class Application:
             else:
                 await _Folder(self, policy, report).run()
             reports.append(report)
+        if self._told is not None:
+            parts = self.parts
+            await Pruning(parts.tree, parts.policies, parts.clock, self.pause).run()
         return reports
 
     async def pause(self) -> None:
@@ -137,6 +141,8 @@ class _Folder:
         self._before_ns = now - age * NANOSECONDS if age not in (None, NEVER) and age else None
 
     async def run(self) -> None:
+        if self._before_ns is None and self._policy.keep is None:
+            return
         with closing(pages(self._tree, self._top, self._enters, self._damaged)) as found:
             for directory, page in found:
                 await self._page(directory, page)

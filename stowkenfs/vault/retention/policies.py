@@ -3,12 +3,14 @@
 import stat
 from collections.abc import Callable, Mapping
 
-from stowkenfs.errors import BadRequest, InvalidName, NotADirectory, NotFound, NotPermitted
+from stowkenfs.errors import BadRequest, Corrupt, InvalidName, NotADirectory, NotFound, NotPermitted
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.inodes import Inode, InodeTable
+from stowkenfs.vault.names import HIDDEN_NAME
 from stowkenfs.vault.retention.folder_paths import FolderPaths
 from stowkenfs.vault.retention.policy import (
+    NEVER,
     POLICIES_MAX,
     Policy,
     Stated,
@@ -35,6 +37,7 @@ class Policies:
         self._tree = tree
         self.paths = FolderPaths(connection, inodes, tree)
         self._known: dict[InodeNo, Stated] | None = None
+        self._keeps_versions = False
         connection.on_rollback(self._forget)
 
     def _forget(self) -> None:
@@ -43,8 +46,44 @@ class Policies:
     def all(self) -> Mapping[InodeNo, Stated]:
         """All that are stated, also of folders that are gone since. Raises Corrupt."""
         if self._known is None:
-            self._known = decode_policies(self._inodes.xattr(ROOT_INODE, ATTRIBUTE) or b"")
+            self._know(decode_policies(self._inodes.xattr(ROOT_INODE, ATTRIBUTE) or b""))
+        assert self._known is not None
         return self._known
+
+    def _know(self, stated: dict[InodeNo, Stated]) -> None:
+        self._known = stated
+        self._keeps_versions = any(
+            isinstance(policy, Policy) and policy.versions for policy in stated.values()
+        )
+
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether any folder keeps versions of its files; not if policies cannot be read."""
+        if self._known is None:
+            try:
+                self.all()
+            except Corrupt:
+                return False
+        return self._keeps_versions
+
+    def versions_of(self, folder: InodeNo) -> int:
+        """How many versions of a file in ``folder`` are kept: what the nearest folder says."""
+        return self._nearest(folder, lambda policy: policy.versions) or 0
+
+    def max_age_of(self, folder: InodeNo) -> int:
+        """After how many seconds a file in ``folder`` goes; NEVER (0) if none does for its age."""
+        return self._nearest(folder, lambda policy: policy.max_age_seconds) or NEVER
+
+    def _nearest(self, folder: InodeNo, said: Callable[[Policy], int | None]) -> int | None:
+        while True:
+            policy = self.all().get(folder)
+            found = said(policy) if isinstance(policy, Policy) else None
+            if found is not None or folder == ROOT_INODE:
+                return found
+            try:
+                folder = self._tree.inode(folder).parent
+            except NotFound:
+                return None
 
     def folders(self) -> list[tuple[bytes, InodeNo, Stated]]:
         """Path, inode and policy of each folder that has one, in the order of their paths."""
@@ -64,7 +103,7 @@ class Policies:
             if name in (b"", b"."):
                 continue
             found = self._tree.lookup(inode.ino, name)
-            if found is None:
+            if found is None or (inode.ino == ROOT_INODE and name == HIDDEN_NAME):
                 raise NotFound(f"there is no folder {_shown(path)}; make it first")
             if stat.S_ISLNK(found.mode):
                 raise NotADirectory(f"{_shown(name)} is a link; name the folder that it leads to")
@@ -89,7 +128,7 @@ class Policies:
         if len(kept) > POLICIES_MAX:
             raise BadRequest(f"a vault has at most {POLICIES_MAX:,} policies")
         self._keep(encode_policies(kept))
-        self._known = kept
+        self._know(kept)
 
     def _keep(self, stated: bytes) -> None:
         check_room(self._inodes.xattrs(ROOT_INODE), ATTRIBUTE, stated)

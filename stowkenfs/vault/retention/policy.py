@@ -18,6 +18,9 @@ AGE_SECONDS_MAX: Final = 100 * 366 * 86400
 KEEP_MAX: Final = 100_000
 """As many are remembered while a folder is looked through, some 300 bytes each."""
 
+VERSIONS_MAX: Final = 1000
+"""Of one file; all are listed when one is added."""
+
 POLICIES_MAX: Final = 1000
 """Of one vault. They are told again in packs whenever the root directory changes."""
 
@@ -28,24 +31,28 @@ _SHOWN_UNITS: Final = ("d", "h", "m", "s")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What goes of a folder's files; None says nothing.
+    """What goes of a folder's files, and what is kept of them; None says nothing.
 
     Attributes:
         max_age_seconds: files last modified longer ago go, also in folders below; NEVER: none.
         keep: of the files directly in the folder all but so many of the newest go.
+        versions: of each file, also in folders below, so many earlier contents are kept.
 
     """
 
     max_age_seconds: int | None = None
     keep: int | None = None
+    versions: int | None = None
 
     def __post_init__(self) -> None:
         if not self.words():
-            raise ValueError("a policy says something: max-age=30d, keep=5, or both")
+            raise ValueError("a policy says something: max-age=30d, keep=5, versions=3")
         if self.max_age_seconds is not None and not 0 <= self.max_age_seconds <= AGE_SECONDS_MAX:
             raise ValueError("max_age_seconds is NEVER or from 1 second to 100 years")
         if self.keep is not None and not 1 <= self.keep <= KEEP_MAX:
             raise ValueError(f"keep is from 1 to {KEEP_MAX}")
+        if self.versions is not None and not 0 <= self.versions <= VERSIONS_MAX:
+            raise ValueError(f"versions is from 0 to {VERSIONS_MAX}")
 
     def words(self) -> str:
         """As people write it: ``max-age=30d keep=5``."""
@@ -54,6 +61,8 @@ class Policy:
             words.append(f"max-age={format_age(self.max_age_seconds)}")
         if self.keep is not None:
             words.append(f"keep={self.keep}")
+        if self.versions is not None:
+            words.append(f"versions={self.versions}")
         return " ".join(words)
 
 
@@ -116,8 +125,8 @@ def _read(words: Iterable[str]) -> Stated:
             name, _, value = word.partition("=")
             if name == "max-age":
                 said["max_age_seconds"] = parse_age(value)
-            elif name == "keep" and value.isascii() and value.isdigit():
-                said["keep"] = int(value)
+            elif name in ("keep", "versions") and value.isascii() and value.isdigit():
+                said[name] = int(value)
             else:
                 return Unknown(" ".join(words))
         return Policy(**said)
