@@ -43,5 +43,5 @@ def test_the_blocks_run_in_order(directory: Path) -> None:
             )
         assert done.returncode == 0, f"{found[2]}\n{output.read_text(errors='replace')}"
         ran += 1
-    assert ran == PAGE.count(TAG) == 7
+    assert ran == PAGE.count(TAG) == 8
     assert mounts_under(directory) == [], "the page leaves something mounted"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep", type=int, metavar="N", help="Of the files directly in it the N newest stay."
 )
+@click.option("--versions", type=int, metavar="N", help="Of each file keep N earlier contents.")
 @click.option("--unset", metavar="FOLDER", help="Take the policy of this folder away.")
 @click.option("--apply", "applying", is_flag=True, help="Remove what the policies say, now.")
 @json_option
@@ -33,6 +34,7 @@ def command(
     chosen: str | None,
     max_age: str | None,
     keep: int | None,
+    versions: int | None,
     unset: str | None,
     applying: bool,
     as_json: bool,
@@ -40,7 +42,8 @@ def command(
     """Show what policies of folders would remove now. Removes nothing without --apply.
 
     A policy stays with its folder, also when that is renamed. --max-age counts for folders below,
-    too, of which the nearest that says it counts; --keep for files directly in the folder. Files
+    too, of which the nearest that says it counts, and so does --versions; --keep for files
+    directly in the folder. Files
     that are open or not sealed yet stay. A mount applies the policies of its vault once a minute;
     of a vault that is not mounted nothing goes without --apply.
 
@@ -58,11 +61,11 @@ def command(
       3  the vault is locked by a process that has not mounted it, or its mount runs another job
       4  the vault is damaged and cannot be opened
     """
-    words = _words(max_age, keep)
+    words = _words(max_age, keep, versions)
     if (chosen is not None) + (unset is not None) + applying > 1:
         raise click.UsageError("--set, --unset and --apply do not go with each other")
     if bool(words) != (chosen is not None):
-        raise click.UsageError("--set FOLDER goes with --max-age, --keep, or both")
+        raise click.UsageError("--set FOLDER goes with --max-age, --keep, --versions")
     if chosen is not None:
         return _set(target, chosen, words)
     if unset is not None:
@@ -72,9 +75,9 @@ def command(
     return _show(target, as_json=as_json)
 
 
-def _words(max_age: str | None, keep: int | None) -> str:
+def _words(max_age: str | None, keep: int | None, versions: int | None) -> str:
     """As the control file is written."""
-    said = {"max-age": max_age, "keep": keep}
+    said = {"max-age": max_age, "keep": keep, "versions": versions}
     return " ".join(f"{name}={value}" for name, value in said.items() if value is not None)
 
 

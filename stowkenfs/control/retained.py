@@ -1,6 +1,6 @@
 """Policies of folders as people write and read them. Pure functions.
 
-A line is a folder, then words: ``sessions/ max-age=30d keep=5``, or ``sessions/ none``. Bytes
+A line is a folder, then words: ``sessions/ max-age=30d versions=3``, or ``sessions/ none``. Bytes
 of a path that would not be told from the rest of the line, or not be seen, are written as in
 URLs: ``%20`` is a blank.
 """

@@ -3,6 +3,9 @@
 import logging
 import stat
 from collections.abc import AsyncIterator
+from contextlib import closing
+
+import anyio.lowlevel
 
 from stowkenfs.control.format import printable
 from stowkenfs.control.grid_views import SUFFIXES, GridViews
@@ -15,7 +18,7 @@ from stowkenfs.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 
-PAGE_ROWS = 500
+PAGE_ROWS = 100
 AT = b"@"
 
 
@@ -94,9 +97,13 @@ class StateDirectory(ControlDirectory):
                         name = dentry.name + suffix.encode()
                         if len(name) <= NAME_BYTES_MAX:
                             yield name, StateFile(self._views, inode.ino, suffix)
-        for name in self._vault.versions.names(self._ino):
-            if len(name) < NAME_BYTES_MAX:
-                yield name + AT, VersionsDirectory(self._vault, self._ino, name)
+            await anyio.lowlevel.checkpoint()
+        with closing(self._vault.versions.names(self._ino)) as pages:
+            for names in pages:
+                for name in names:
+                    if len(name) < NAME_BYTES_MAX:
+                        yield name + AT, VersionsDirectory(self._vault, self._ino, name)
+                await anyio.lowlevel.checkpoint()
 
 
 class VersionsDirectory(ControlDirectory):

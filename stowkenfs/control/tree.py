@@ -67,6 +67,8 @@ Retention. Folders may say which of their files go by themselves, and when.
                              files last modified longer ago go, also in folders below
   echo 'checkpoints/ keep=5' > retention
                              of the files directly in the folder the 5 newest stay
+  echo 'experiments/ versions=3' > retention
+                             of each file, also in folders below, 3 earlier contents are kept
   echo 'sessions/ none' > retention
                              the folder has no policy any more
   echo apply > retention     remove now what would go with the next look, once a minute
@@ -82,6 +84,8 @@ Other views of the same files.
   cat tokens/PATH            a file as its stored segments: type, tokenizer, ids, hash
   cat state/PATH.json        a grid of numbers in another format than it was saved in: .bin,
                              .json, .bin.gz, .npy, or as a picture: .png
+  cat state/PATH@1           what a file held before, as its folder keeps versions; PATH@2 what
+                             before that; ls state/PATH@ lists them; PATH@1.json if it is a grid
   cat conversations/ID.json  a conversation by the id that its file gives itself
 
 Every file also has attributes:

@@ -56,6 +56,7 @@ class Documents(Reindexed):
                     inode = self.tree.create(
                         parent, name, stat.S_IFREG | mode, os.getuid(), os.getgid()
                     )
+                self.versions.arm(parent, name, inode.ino)
                 self.place(inode.ino, len(content), extents, mtime_ns=mtime_ns)
                 self._inodes.name_conversation(inode.ino, judged.names)
         return inode.ino

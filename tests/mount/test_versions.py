@@ -145,7 +145,7 @@ def test_versions_are_not_changed(mount: Mount) -> None:
         lambda: version.open("r+b"),
         lambda: os.truncate(version, 0),
         lambda: version.chmod(0o777),
-        lambda: version.unlink(),
+        version.unlink,
         lambda: version.rename(mount.path / "g"),
         lambda: os.link(version, mount.path / "g"),
         lambda: os.setxattr(version, "user.x", b"y"),

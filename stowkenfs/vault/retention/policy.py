@@ -18,7 +18,7 @@ AGE_SECONDS_MAX: Final = 100 * 366 * 86400
 KEEP_MAX: Final = 100_000
 """As many are remembered while a folder is looked through, some 300 bytes each."""
 
-VERSIONS_MAX: Final = 1000
+VERSIONS_MAX: Final = 100
 """Of one file; all are listed when one is added."""
 
 POLICIES_MAX: Final = 1000

@@ -1,6 +1,9 @@
 """Versions that no policy keeps any more go."""
 
+import stat
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from itertools import chain
 
 from stowkenfs.errors import TreeError
 from stowkenfs.ids import InodeNo
@@ -29,13 +32,19 @@ class Pruning:
         top = self._versions.find()
         if top is None:
             return
-        for number, inode in self._versions.entries(top):
-            folder = InodeNo(int(number))
-            for name, directory in self._versions.entries(inode.ino):
+        with closing(self._versions.pages(top)) as folders:
+            for number, inode in chain.from_iterable(folders):
+                if stat.S_ISDIR(inode.mode) and number.isdigit():  # as all are that were made here
+                    await self._folder(InodeNo(int(number)), inode.ino)
+                    self._remove_if_empty(top, number)
+
+    async def _folder(self, folder: InodeNo, versions: InodeNo) -> None:
+        with closing(self._versions.pages(versions)) as names:
+            for name, directory in chain.from_iterable(names):
                 await self._pause()
-                self._name(folder, name, directory.ino)
-                self._remove_if_empty(inode.ino, name)
-            self._remove_if_empty(top, number)
+                if stat.S_ISDIR(directory.mode):
+                    self._name(folder, name, directory.ino)
+                    self._remove_if_empty(versions, name)
 
     def _name(self, folder: InodeNo, name: bytes, directory: InodeNo) -> None:
         kept = self._policies.versions_of(folder) if self._is_there(folder, name) else 0
@@ -44,7 +53,7 @@ class Pruning:
         if not age:
             return
         before_ns = self._clock() - age * NANOSECONDS
-        for number, inode in self._versions.entries(directory):
+        for number, inode in self._versions.versions(directory):
             if inode.mtime_ns < before_ns:
                 self._tree.unlink(directory, number)
 
@@ -58,5 +67,5 @@ class Pruning:
 
     def _remove_if_empty(self, above: InodeNo, name: bytes) -> None:
         inode = self._tree.lookup(above, name)
-        if inode is not None and not self._versions.entries(inode.ino):
+        if inode is not None and not self._tree.page(inode.ino, 0, 1):
             self._tree.rmdir(above, name)

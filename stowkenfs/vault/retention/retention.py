@@ -112,6 +112,9 @@ class Retention:
         except Corrupt as error:
             log.error("policies of folders cannot be applied: %s", error)  # noqa: TRY400
             return
+        except Exception:  # the mount lives on
+            log.exception("applying policies of folders failed unexpectedly; please report this")
+            return
         for folder in report.folders:
             if folder.files:
                 log.info(

@@ -7,6 +7,7 @@ done for them, too.
 
 import os
 import stat
+from collections.abc import Generator
 from typing import Final
 
 from stowkenfs.ids import ROOT_INODE, InodeNo
@@ -48,26 +49,34 @@ class VersionTree:
             at = inode.ino
         return at
 
-    def entries(self, directory: InodeNo | None) -> list[Entry]:
-        """What is in a directory of these, by name; of versions the oldest first."""
-        found: list[Entry] = []
+    def pages(self, directory: InodeNo | None) -> Generator[list[Entry], None, None]:
+        """What is in a directory, some of it at a time; others may change it. Close it."""
+        if directory is None:
+            return
         cookie = 0
-        while directory is not None:
-            page = self._tree.page(directory, cookie, _PAGE_ROWS)
-            if not page:
-                break
-            found += [(dentry.name, inode) for dentry, inode in page]
-            cookie = page[-1][0].cookie
+        with self._tree.listings.of(directory):
+            while page := self._tree.page(directory, cookie, _PAGE_ROWS):
+                cookie = page[-1][0].cookie
+                yield [(dentry.name, inode) for dentry, inode in page]
+
+    def versions(self, directory: InodeNo | None) -> list[Entry]:
+        """All versions of one name, of which there are not many; the oldest first."""
+        found = [
+            (name, inode)
+            for page in self.pages(directory)
+            for name, inode in page
+            if name.isdigit() and stat.S_ISREG(inode.mode)  # as all are that were made here
+        ]
         return sorted(found, key=lambda entry: entry[0])
 
     def next_number(self, directory: InodeNo) -> bytes:
         """The name of one more version."""
-        entries = self.entries(directory)
+        entries = self.versions(directory)
         last = int(entries[-1][0]) if entries else 0
         return b"%0*d" % (_DIGITS, last + 1)
 
     def prune(self, directory: InodeNo, kept: int) -> None:
         """Remove all but the latest ``kept`` versions."""
-        entries = self.entries(directory)
-        for name, _ in entries[: max(len(entries) - kept, 0)]:
+        versions = self.versions(directory)
+        for name, _ in versions[: max(len(versions) - kept, 0)]:
             self._tree.unlink(directory, name)

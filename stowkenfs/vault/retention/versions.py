@@ -6,15 +6,19 @@ are copied, which takes no room for content. A file of which another one takes t
 
 import logging
 import stat
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Final
 
 from cachetools import LRUCache
 
+from stowkenfs.errors import Corrupt
 from stowkenfs.ids import InodeNo
-from stowkenfs.index.catalogue import Catalogue
+from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.inodes import Inode, InodeTable
 from stowkenfs.index.paths import names_of
+from stowkenfs.vault.complaints import complain_of
 from stowkenfs.vault.files import FILE_BYTES_MAX, FileTable
 from stowkenfs.vault.retention.policies import Policies
 from stowkenfs.vault.retention.version_tree import VersionTree
@@ -22,7 +26,7 @@ from stowkenfs.vault.tree import Tree
 
 log = logging.getLogger(__name__)
 
-EXTENTS_MAX: Final = 1000
+EXTENTS_MAX: Final = 500
 """Of a file that is overwritten in place; of one in more pieces there is no version: copying
 their places would keep the event loop for too long."""
 
@@ -82,13 +86,22 @@ class Versions:
         if place is None or self._inodes.find(*place) != ino:
             async with self._connection.scanner() as scan:
                 place = (await names_of(scan, self._inodes.frozen, [ino])).get(ino)
+        if place is None:
+            self._armed.pop(ino, None)
+        else:
+            self.arm(*place, ino)
+
+    def arm(self, folder: InodeNo, name: bytes, ino: InodeNo) -> None:
+        """A file that has a name in a folder is about to be changed."""
+        if not self._policies.keeps_versions:
+            return
         self._armed.pop(ino, None)
-        if place is None or not self._policies.versions_of(place[0]):
+        if not self._policies.versions_of(folder):
             return
         if len(self._armed) >= ARMED_MAX:
             in_use = {one: at for one, at in self._armed.items() if self._files.has_users(one)}
             self._armed = in_use
-        self._places[ino] = self._armed[ino] = place
+        self._places[ino] = self._armed[ino] = (folder, name)
 
     # Keeping
 
@@ -98,12 +111,18 @@ class Versions:
         if place is None or not inode.size or self._inodes.find(*place) != inode.ino:
             return
         kept = self._policies.versions_of(place[0])
-        extents = self._catalogue.extents(inode.ino, 0, FILE_BYTES_MAX) if kept else ()
-        if not extents:
-            return
-        if len(extents) > EXTENTS_MAX:
-            log.warning("%r is in too many pieces for what it was to be kept", place[1])
-            return
+        try:
+            extents = self._catalogue.extents(inode.ino, 0, FILE_BYTES_MAX) if kept else ()
+            if len(extents) > EXTENTS_MAX:
+                log.warning("%r is in too many pieces for what it was to be kept", place[1])
+            elif extents:
+                self._copy(inode, extents, place, kept)
+        except Corrupt as error:  # it may still be given another content
+            log.error("what %r was is not kept: %s", place[1], error)  # noqa: TRY400
+        except OSError as error:
+            complain_of(log, error, "what files were is not kept")
+
+    def _copy(self, inode: Inode, extents: Sequence[Extent], place: _Place, kept: int) -> None:
         with self._connection.transaction():
             directory = self.tree.make(*place)
             number = self.tree.next_number(directory)
@@ -138,8 +157,10 @@ class Versions:
     def of(self, folder: InodeNo, name: bytes) -> list[Inode]:
         """Versions of the file that has a name in a folder, the newest first."""
         directory = self.tree.find(b"%d" % folder, name)
-        return [inode for _, inode in reversed(self.tree.entries(directory))]
+        return [inode for _, inode in reversed(self.tree.versions(directory))]
 
-    def names(self, folder: InodeNo) -> list[bytes]:
-        """Names in a folder of which there are versions."""
-        return [name for name, _ in self.tree.entries(self.tree.find(b"%d" % folder))]
+    def names(self, folder: InodeNo) -> Generator[list[bytes], None, None]:
+        """Names in a folder of which there are versions, some at a time. Close it."""
+        with closing(self.tree.pages(self.tree.find(b"%d" % folder))) as pages:
+            for page in pages:
+                yield [name for name, _ in page]

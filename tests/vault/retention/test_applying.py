@@ -328,6 +328,7 @@ def test_what_a_later_release_states_is_not_applied(tmp_path: Path) -> None:
             ino = vault.tree.resolve(b"/s").ino
             stated = b"%d max-age=1d unless=moon\n" % ino
             vault.tree.set_xattr(ROOT_INODE, ATTRIBUTE, stated, create=True, replace=False)
+        async with opened(directory) as vault:
             report = await vault.retention.apply()
             assert report.files == 0
             assert "later release" in report.problems[0]
