@@ -10,8 +10,8 @@ import time
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import anyio.lowlevel
 
@@ -19,7 +19,7 @@ from stowkenfs.errors import Corrupt
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.inodes import Inode
 from stowkenfs.vault.files import Clock, FileTable
-from stowkenfs.vault.natural import natural
+from stowkenfs.vault.natural import NaturalName
 from stowkenfs.vault.retention.policies import Policies, Told
 from stowkenfs.vault.retention.policy import NEVER, Policy, Unknown
 from stowkenfs.vault.retention.pruning import Pruning
@@ -27,21 +27,23 @@ from stowkenfs.vault.retention.report import OLDEST_MAX, FolderReport
 from stowkenfs.vault.retention.walk import Page, is_below, pages
 from stowkenfs.vault.tree import Tree
 
-SLICE_SECONDS: Final = 0.002
+SLICE_SECONDS: Final = 0.001
 """How long the event loop is kept before others get their turn."""
 
 NANOSECONDS: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _File:
-    """A name of a file; the order is from the oldest to the newest."""
+class _File(NamedTuple):
+    """A name of a file; the order is from the oldest to the newest.
+
+    There may be KEEP_MAX of them: of tuples of such things the garbage collector soon knows that
+    it need not look at them.
+    """
 
     mtime_ns: int
-    natural: list[tuple[int, bytes]]
-    name: bytes
-    directory: InodeNo = field(compare=False)
-    ino: InodeNo = field(compare=False)
+    name: NaturalName
+    directory: InodeNo
+    ino: InodeNo
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +166,8 @@ class _Folder:
         for dentry, inode in page:
             await self._application.pause()
             if stat.S_ISREG(inode.mode):
-                file = _File(
-                    inode.mtime_ns, natural(dentry.name), dentry.name, directory, inode.ino
-                )
+                name = NaturalName(dentry.name)
+                file = _File(inode.mtime_ns, name, directory, inode.ino)
                 self._judge(file, inode)
 
     def _judge(self, file: _File, inode: Inode) -> None:
