@@ -51,12 +51,13 @@ class Documents(Reindexed):
             inode = self.tree.lookup(parent, name)
             if inode is not None and not stat.S_ISREG(inode.mode):
                 raise IsADirectory(f"{path!r} is there already and is no file")
+            if inode is not None:
+                self.versions.keep(parent, name, inode)
             with self._connection.transaction():
                 if inode is None:
                     inode = self.tree.create(
                         parent, name, stat.S_IFREG | mode, os.getuid(), os.getgid()
                     )
-                self.versions.arm(parent, name, inode.ino)
                 self.place(inode.ino, len(content), extents, mtime_ns=mtime_ns)
                 self._inodes.name_conversation(inode.ino, judged.names)
         return inode.ino

@@ -86,32 +86,34 @@ class Versions:
         if place is None or self._inodes.find(*place) != ino:
             async with self._connection.scanner() as scan:
                 place = (await names_of(scan, self._inodes.frozen, [ino])).get(ino)
-        if place is None:
-            self._armed.pop(ino, None)
-        else:
-            self.arm(*place, ino)
-
-    def arm(self, folder: InodeNo, name: bytes, ino: InodeNo) -> None:
-        """A file that has a name in a folder is about to be changed."""
-        if not self._policies.keeps_versions:
-            return
         self._armed.pop(ino, None)
-        if not self._policies.versions_of(folder):
+        if place is None or not self._policies.versions_of(place[0]):
             return
         if len(self._armed) >= ARMED_MAX:
             in_use = {one: at for one, at in self._armed.items() if self._files.has_users(one)}
             self._armed = in_use
-        self._places[ino] = self._armed[ino] = (folder, name)
+        self._places[ino] = self._armed[ino] = place
 
     # Keeping
+
+    def keep(self, folder: InodeNo, name: bytes, inode: Inode) -> None:
+        """The file that has a name in a folder is about to get another content, as a whole.
+
+        Not inside of a transaction: what fails here is none of its.
+        """
+        if self._policies.keeps_versions and not self._files.has_draft(inode.ino):
+            self._armed[inode.ino] = (folder, name)
+            self._before_change(inode)
+            del self._armed[inode.ino]
 
     def _before_change(self, inode: Inode) -> None:
         """The content of a file, all of it sealed, is about to be another one."""
         place = self._armed.get(inode.ino)
-        if place is None or not inode.size or self._inodes.find(*place) != inode.ino:
+        if place is None or not inode.size:
             return
-        kept = self._policies.versions_of(place[0])
         try:
+            is_there = self._inodes.find(*place) == inode.ino
+            kept = self._policies.versions_of(place[0]) if is_there else 0
             extents = self._catalogue.extents(inode.ino, 0, FILE_BYTES_MAX) if kept else ()
             if len(extents) > EXTENTS_MAX:
                 log.warning("%r is in too many pieces for what it was to be kept", place[1])
@@ -135,12 +137,17 @@ class Versions:
 
     def _keeps_replaced(self, victim: Inode, folder: InodeNo) -> bool:
         """Whether a file that is about to lose its name to another one is to be kept."""
-        if not self._policies.keeps_versions or not self._policies.versions_of(folder):
+        if not self._policies.keeps_versions:
             return False
         if not stat.S_ISREG(victim.mode) or victim.nlink != 1 or not victim.size:
             return False
         live = self._files.live(victim.ino)
-        return live is None or not live.writers  # who would go on writing the version
+        if live is not None and live.writers:  # who would go on writing the version
+            return False
+        try:
+            return self._policies.versions_of(folder) > 0
+        except Corrupt:  # of a folder above; the file may be replaced all the same
+            return False
 
     def _keep_replaced(self, victim: Inode, folder: InodeNo, name: bytes) -> None:
         """Give it a name among the versions; inside of the transaction that takes its own."""
