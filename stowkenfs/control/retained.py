@@ -135,5 +135,5 @@ def _notes(folder: FolderReport) -> list[str]:
     notes = [f"  problem: {printable(problem)}" for problem in folder.problems]
     if folder.waiting:
         waiting = format_count(folder.waiting, "file")
-        notes.append(f"  {waiting} of those will wait: open, or not sealed yet")
+        notes.append(f"  waiting, being open or not sealed yet: {waiting}")
     return notes

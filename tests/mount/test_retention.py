@@ -97,8 +97,7 @@ def test_the_kernel_is_told(mount: Mount) -> None:
             time.sleep(0.01)  # a thread tells it
         assert listed(folder) == ["held", "new"]
         assert folder.stat().st_mtime_ns > before.st_mtime_ns
-        assert "waiting" not in shown(mount, "retention")
-        assert "1 file of those will wait" in shown(mount, "retention")
+        assert "waiting, being open or not sealed yet: 1 file" in shown(mount, "retention")
     assert other.read_bytes() == b"0123456789"
     put(folder, "gone", 0, b"anew")
     assert gone.read_bytes() == b"anew"
@@ -331,6 +330,8 @@ def test_the_command(make_mount: MakeMount, mounted: bool) -> None:
     says("--apply", "--set", "x", "--keep", "1", code=2)
     says("--keep", "1", code=2)
     says("--set", "x", code=2)
+    assert says("--set", "/my sessions/", "--versions", "3") == ""
+    assert "my%20sessions/ versions=3\n  nothing to remove" in says()
     assert says("--unset", "my sessions/") == ""
     assert "no folder has a policy yet" in says()
     if not mounted:
