@@ -107,7 +107,8 @@ class Application:
 
         0 if the file has other names; None if it stays.
         """
-        inode = self._tree.lookup(file.directory, file.name)
+        name = bytes(file.name)  # others want just that
+        inode = self._tree.lookup(file.directory, name)
         if inode is None or inode.ino != file.ino or inode.mtime_ns != file.mtime_ns:
             return None
         if self.is_busy(inode) or self.parts.policies.all().get(top) != policy:
@@ -116,8 +117,8 @@ class Application:
             return None
         size = _freed(inode)
         if self._told is not None:
-            left = self._tree.unlink(file.directory, file.name)
-            self._told(file.directory, file.name, left)
+            left = self._tree.unlink(file.directory, name)
+            self._told(file.directory, name, left)
             self._gone(size)
         return size
 

@@ -372,6 +372,7 @@ def test_a_file_opened_or_a_policy_gone_in_between(tmp_path: Path) -> None:
             left: list[bytes] = []
 
             def told(_directory: object, name: bytes, _inode: object) -> None:
+                assert type(name) is bytes, "the kernel's side takes nothing else"
                 left.append(name)
                 if len(left) == 1:
                     vault.files.acquire(vault.tree.resolve(b"/s/1").ino, writing=False)
