@@ -25,16 +25,11 @@ from stowkenfs.index.space import giving_room
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.listings import Listings
 from stowkenfs.vault.names import HIDDEN_NAME, NAME_BYTES_MAX, check_name
+from stowkenfs.vault.times import kept_time
 from stowkenfs.vault.xattr_room import check_room
 
 TARGET_BYTES_MAX = 4095
 LINKS_MAX = 65000
-TIME_NS_MAX = (1 << 63) - 1
-"""The year 2262; times outside the index's integers become the nearest within, as on XFS."""
-
-
-def _kept_time(time_ns: int) -> int:
-    return max(-TIME_NS_MAX, min(time_ns, TIME_NS_MAX))
 
 
 class Tree:
@@ -342,8 +337,8 @@ class Tree:
             inode.mode = stat.S_IFMT(inode.mode) | stat.S_IMODE(mode)
         inode.uid = inode.uid if uid is None else uid
         inode.gid = inode.gid if gid is None else gid
-        inode.atime_ns = inode.atime_ns if atime_ns is None else _kept_time(atime_ns)
-        inode.mtime_ns = inode.mtime_ns if mtime_ns is None else _kept_time(mtime_ns)
+        inode.atime_ns = inode.atime_ns if atime_ns is None else kept_time(atime_ns)
+        inode.mtime_ns = inode.mtime_ns if mtime_ns is None else kept_time(mtime_ns)
         inode.ctime_ns = self._clock()
         with self._connection.change():  # of which no half stays in memory
             self._inodes.update(inode)
