@@ -58,6 +58,8 @@ class Documents(Reindexed):
             inode = self.tree.lookup(parent, name)
             if inode is not None and not stat.S_ISREG(inode.mode):
                 raise IsADirectory(f"{path!r} is there already and is no file")
+            if inode is not None:
+                self.versions.keep(parent, name, inode)
             with self._connection.transaction():
                 if inode is None:
                     inode = self.tree.create(
