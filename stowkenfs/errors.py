@@ -13,8 +13,17 @@ StowkenError
 │   ├── FrameCorrupt
 │   ├── RecordCorrupt
 │   ├── BlockCorrupt
+│   ├── SnapshotCorrupt
 │   └── SuperblockCorrupt
 ├── Unstorable            a value that no format here can hold
+├── InvalidGrid           a grid without cells, with too many, or with NaN
+├── GridFormatError       bytes that are no grid in the format they should have
+├── StateError            saved state: stowkenfs.state
+│   ├── InvalidStateKey
+│   ├── StateNotFound
+│   ├── UnknownSnapshotVersion
+│   ├── StateStoreFailed
+│   └── MissingExtra
 ├── InvalidId             a conversation id that could not be a path in the vault
 ├── ConversationNotFound
 ├── NotAConversation
@@ -141,8 +150,73 @@ class SuperblockCorrupt(Corrupt):
     pass
 
 
+class SnapshotCorrupt(Corrupt):
+    """Saved state that does not check out: a snapshot, or a log of changes."""
+
+    def __init__(self, what: str, offset_bytes: int, reason: str) -> None:
+        super().__init__(f"{what} is damaged at byte {offset_bytes}: {reason}")
+        self.offset_bytes = offset_bytes
+        self.reason = reason
+
+
 class Unstorable(StowkenError):
     """A value outside what the format can hold; the message gives the limit."""
+
+
+class InvalidGrid(StowkenError, ValueError):
+    """Something that no grid can be; the message says what grids are."""
+
+
+class GridFormatError(StowkenError, ValueError):
+    """Bytes that are no grid in a format. ``offset_bytes`` is where that shows.
+
+    In the compressed format, of an error in what is compressed, it counts what comes out.
+    """
+
+    def __init__(self, format_name: str, offset_bytes: int, expected: str, found: str) -> None:
+        super().__init__(
+            f"no grid in {format_name}: expected {expected} at byte {offset_bytes}, found {found}"
+        )
+        self.format_name = format_name
+        self.offset_bytes = offset_bytes
+        self.expected = expected
+        self.found = found
+
+
+class StateError(StowkenError):
+    """State cannot be saved or loaded as asked."""
+
+
+class InvalidStateKey(StateError, ValueError):
+    def __init__(self, key: object, reason: str) -> None:
+        super().__init__(f"state key {str(key)[:80]!r} {reason}")
+        self.key = key
+
+
+class StateNotFound(StateError, KeyError):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"there is no {what}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would quote it
+
+
+class UnknownSnapshotVersion(StateError):
+    def __init__(self, what: str, found: int, newest_known: int) -> None:
+        super().__init__(
+            f"{what} has format version {found}, and this release knows versions up to"
+            f" {newest_known}; use a newer stowkenfs"
+        )
+        self.found = found
+
+
+class StateStoreFailed(StateError):
+    """A server or a database did not do what it was asked; the message gives its words."""
+
+
+class MissingExtra(StateError, ImportError):
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs what 'pip install stowkenfs[{extra}]' installs")
 
 
 class InvalidId(StowkenError, ValueError):

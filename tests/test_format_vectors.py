@@ -85,6 +85,7 @@ def test_the_document_shows_each_structure():
     assert shown == {
         "superblock", "block", "payload", "body", "namespace", "frames", "token-table", "tiny",
         "codebook", "dense", "frozen", "keys", "dictionary", "substring", "model", "coded",
+        "grid", "snapshot", "grid-log",
     }  # fmt: skip
     assert len({name for name, _ in EXAMPLES}) == len(EXAMPLES)
 

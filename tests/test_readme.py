@@ -1,9 +1,10 @@
-"""What README.md shows works as shown, from its first block to its last.
+"""What README.md and docs/STATE.md show works as shown, from the first block to the last.
 
 A block of ``sh`` or ``python`` is executed if the line before it is ``<!-- runnable -->``. All
-run in one directory, one process each, and nothing in them is substituted.
+of a page run in one directory, one process each, and nothing in them is substituted.
 """
 
+import ast
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = ("README.md", "docs/STATE.md")
 
 TAG = "<!-- runnable -->"
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,15 +37,20 @@ class Block:
         return ["bash", "-euo", "pipefail", "-c", self.text]
 
 
-BLOCKS = [
-    Block(
-        line=README.count("\n", 0, found.start()) + 1,
-        language=found[1],
-        text=found[2],
-        runnable=README.endswith(f"{TAG}\n", 0, found.start()),
-    )
-    for found in FENCED.finditer(README)
-]
+def blocks_of(page: str) -> list[Block]:
+    text = (ROOT / page).read_text()
+    return [
+        Block(
+            line=text.count("\n", 0, found.start()) + 1,
+            language=found[1],
+            text=found[2],
+            runnable=text.endswith(f"{TAG}\n", 0, found.start()),
+        )
+        for found in FENCED.finditer(text)
+    ]
+
+
+BLOCKS = {page: blocks_of(page) for page in PAGES}
 
 
 def mounts_under(directory: Path) -> list[str]:
@@ -68,8 +75,9 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.mount
-def test_the_blocks_run_in_order(directory):
-    for block in BLOCKS:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_run_in_order(page, directory):
+    for block in BLOCKS[page]:
         if not block.runnable:
             continue
         # Into a file: a daemon that kept a pipe open would keep this waiting for its end.
@@ -86,21 +94,28 @@ def test_the_blocks_run_in_order(directory):
                 check=False,
             )
         assert done.returncode == 0, (
-            f"README.md, {block.language} block at line {block.line}:\n"
+            f"{page}, {block.language} block at line {block.line}:\n"
             f"{block.text}\n{output.read_text(errors='replace')}"
         )
-    assert mounts_under(directory) == [], "the README leaves something mounted"
+    assert mounts_under(directory) == [], f"{page} leaves something mounted"
 
 
-def test_every_tag_is_followed_by_a_block_that_can_run():
-    assert README.count(TAG) == sum(block.runnable for block in BLOCKS)
-    assert {block.language for block in BLOCKS if block.runnable} == {"sh", "python"}
+@pytest.mark.parametrize("page", PAGES)
+def test_every_tag_is_followed_by_a_block_that_can_run(page):
+    runnable = [block for block in BLOCKS[page] if block.runnable]
+    assert (ROOT / page).read_text().count(TAG) == len(runnable) > 0
+    assert {block.language for block in runnable} <= {"sh", "python"}
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line{block.line}")
-def test_blocks_are_well_formed(block):
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [(page, block) for page in PAGES for block in BLOCKS[page]],
+    ids=lambda value: value if isinstance(value, str) else f"line{value.line}",
+)
+def test_blocks_are_well_formed(page, block):
     if block.language == "python":
-        compile(block.text, "README.md", "exec")
+        allowed = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # of what is an excerpt
+        compile(block.text, page, "exec", 0 if block.runnable else allowed)
     else:
         subprocess.run(["bash", "-n", "-c", block.text], check=True, timeout=60)
 

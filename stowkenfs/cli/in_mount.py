@@ -87,6 +87,16 @@ def _raise(
         raise error
 
 
+@contextmanager
+def told_refusal(target: MountTarget, name: str) -> Iterator[None]:
+    """While inside, a control file is written that needs no job; a refusal is CommandFailed."""
+    try:
+        yield
+    except OSError as error:
+        _raise(error, target, name, target.text(name), {})
+        raise
+
+
 def _watch(target: MountTarget, title: str, job: threading.Thread, show: Show) -> None:
     """Tell ``show`` of the progress until the job is over."""
     line = re.compile(rf"^{re.escape(title)}: .*\(([0-9.]+) of ([0-9.]+) MiB\)", re.MULTILINE)

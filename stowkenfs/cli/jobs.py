@@ -36,10 +36,12 @@ def run_job(
     *,
     as_json: bool,
     closed: Rebuild | None = None,
+    shown: Callable[[dict[str, Any]], str] | None = None,
 ) -> int:
     """Run a job, show how it goes and went, and return the exit code.
 
-    A vault that is not mounted is opened for it, or given to ``closed`` as it is.
+    A vault that is not mounted is opened for it, or given to ``closed`` as it is. ``shown`` makes
+    a text of the outcome, where that is not what the control file says.
     Raises Abort when it was interrupted, after saying what that leaves; BadRequest.
     """
     from stowkenfs.cli.failures import ExitCode
@@ -61,6 +63,8 @@ def run_job(
     except click.Abort:
         click.echo(f"stowkenfs: {kind.left[0].lower()}{kind.left[1:]}", err=True)
         raise
+    if shown is not None and outcome.get("failure") is None:
+        text = shown(outcome)
     click.echo(json.dumps(outcome, indent=2) if as_json else text, nl=as_json)
     return ExitCode.OK if outcome["clean"] else ExitCode.FAILED
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "substrings": "substrings",
     "near-duplicates": "near_duplicates",
     "gc": "gc",
+    "retention": "retention",
     "reindex": "reindex",
     "verify": "verify",
     "import": "import_",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 from stowkenfs.errors import NotPermitted
+from stowkenfs.ids import InodeNo
 
 
 class Rendered(Protocol):
@@ -78,6 +79,9 @@ class ControlFile(ABC):
 
     writable = False
 
+    is_kept = True
+    """Whether what it shows is good for a moment; if not, it is asked each time, and knows."""
+
     refusal: str | None = None
     """Why the last request was refused, for ``render`` to show; None when it was not."""
 
@@ -102,6 +106,13 @@ class ControlLink:
     target: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the vault, to be read as such, and changed by nobody."""
+
+    ino: InodeNo
+
+
 class ControlDirectory(ABC):
     """Names and what they stand for."""
 
@@ -114,7 +125,7 @@ class ControlDirectory(ABC):
         """Every name with what it stands for."""
 
 
-Node = ControlFile | ControlLink | ControlDirectory
+Node = ControlFile | ControlLink | ControlDirectory | StoredFile
 
 
 class TextFile(ControlFile):

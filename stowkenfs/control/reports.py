@@ -8,6 +8,7 @@ import time
 import anyio
 
 from stowkenfs.control.bars import Look
+from stowkenfs.control.grid_views import GridViews
 from stowkenfs.control.jobs import Jobs
 from stowkenfs.control.nodes import ControlFile, Rendered, RenderedBytes
 from stowkenfs.control.where import format_stats_page, format_where
@@ -75,9 +76,12 @@ class WhereFile(ControlFile):
 class Status:
     """``status``: the mount, live."""
 
-    def __init__(self, vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> None:
+    def __init__(
+        self, vault: Vault, jobs: Jobs, views: GridViews, mountpoint: str, options: str
+    ) -> None:
         self._vault = vault
         self._jobs = jobs
+        self._views = views
         self._mountpoint = mountpoint
         self._options = options
         self._since = time.time()
@@ -94,6 +98,7 @@ class Status:
             "files_in_use": self._vault.files.in_use_count,
             "files_waiting_to_be_sealed": self._vault.sealer.waiting,
             "job": self._jobs.running or "none",
+            "state_last_refused": self._views.last_refusal or "none",
             "memory_peak_kib": peak,
         }
         return "".join(f"{name}: {value}\n" for name, value in lines.items())

@@ -3,6 +3,7 @@
 from stowkenfs.control.alike import NEAR_DUPLICATES
 from stowkenfs.control.collection import GC
 from stowkenfs.control.compaction import COMPACT
+from stowkenfs.control.grid_views import GridViews
 from stowkenfs.control.job_files import job_files
 from stowkenfs.control.jobs import Jobs, JobsFile
 from stowkenfs.control.lists import list_files
@@ -14,6 +15,8 @@ from stowkenfs.control.reports import (
     WhereFile,
     WhereView,
 )
+from stowkenfs.control.retention import retention_files
+from stowkenfs.control.state import StateDirectory
 from stowkenfs.control.training import (
     COMPACT_SUBSTRINGS,
     GC_SUBSTRINGS,
@@ -57,6 +60,21 @@ before the first one what can be written; with .json behind its name it is for p
                              what they do not tell of it is written to them
   echo 1 > verify            read everything, check every checksum
 
+Retention. Folders may say which of their files go by themselves, and when.
+
+  cat retention              the policies, and what each would remove now (retention.json)
+  echo 'sessions/ max-age=30d' > retention
+                             files last modified longer ago go, also in folders below
+  echo 'checkpoints/ keep=5' > retention
+                             of the files directly in the folder the 5 newest stay
+  echo 'experiments/ versions=3' > retention
+                             of each file, also in folders below, 3 earlier contents are kept
+  echo 'sessions/ none' > retention
+                             the folder has no policy any more
+  echo apply > retention     remove now what would go with the next look, once a minute
+
+While something runs.
+
   tail -f progress           what the running job does
   cat jobs                   which job runs, and which ones did
   echo cancel > jobs         stop the running job; what it did until then is kept
@@ -64,6 +82,10 @@ before the first one what can be written; with .json behind its name it is for p
 Other views of the same files.
 
   cat tokens/PATH            a file as its stored segments: type, tokenizer, ids, hash
+  cat state/PATH.json        a grid of numbers in another format than it was saved in: .bin,
+                             .json, .bin.gz, .npy, or as a picture: .png
+  cat state/PATH@1           what a file held before, as its folder keeps versions; PATH@2 what
+                             before that; ls state/PATH@ lists them; PATH@1.json if it is a grid
   cat conversations/ID.json  a conversation by the id that its file gives itself
 
 Every file also has attributes:
@@ -75,7 +97,8 @@ Every file also has attributes:
 def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> StaticDirectory:
     """Everything under ``.stowken/``; ``jobs`` are those that are asked for there."""
     where = WhereView(vault)
-    status = Status(vault, jobs, mountpoint, options)
+    views = GridViews(vault)
+    status = Status(vault, jobs, views, mountpoint, options)
     return StaticDirectory(
         {
             b"README": TextFile(lambda: README),
@@ -96,9 +119,11 @@ def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> Sta
             **job_files(vault, jobs, COMPACT, COMPACT_SUBSTRINGS),
             **job_files(vault, jobs, NEAR_DUPLICATES),
             **job_files(vault, jobs, GC, GC_SUBSTRINGS),
+            **retention_files(vault, jobs),
             **job_files(vault, jobs, REINDEX),
             **job_files(vault, jobs, VERIFY),
             b"tokens": TokensDirectory(vault),
+            b"state": StateDirectory(vault, views),
             b"conversations": ConversationsDirectory(vault),
         }
     )

@@ -19,7 +19,7 @@ from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.catalogue import Extent
 from stowkenfs.vault.about import NAMELESS
 from stowkenfs.vault.inspect import stored_segments
-from stowkenfs.vault.tree import NAME_BYTES_MAX
+from stowkenfs.vault.names import HIDDEN_NAME, NAME_BYTES_MAX
 from stowkenfs.vault.vault import Vault
 
 PAGE_ROWS = 500
@@ -96,7 +96,9 @@ class ConversationsDirectory(ControlDirectory):
 
     def _link(self, ino: InodeNo) -> Node | None:
         path = self._vault.tree.path_of(ino)
-        return None if path is None else ControlLink(b"../.." + path)
+        if path is None or path.startswith(b"/" + HIDDEN_NAME + b"/"):
+            return None  # or a file as it was
+        return ControlLink(b"../.." + path)
 
     async def names(self) -> AsyncIterator[tuple[bytes, Node]]:
         for conversation_id, ino in self._ids():

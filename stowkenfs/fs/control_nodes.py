@@ -5,7 +5,7 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from stowkenfs.control.nodes import (
     ControlLink,
     Node,
     Rendered,
+    StoredFile,
 )
 from stowkenfs.errors import (
     BadRequest,
@@ -26,6 +27,7 @@ from stowkenfs.errors import (
     NotFound,
 )
 from stowkenfs.fs.attributes import BLOCK_BYTES
+from stowkenfs.ids import InodeNo
 
 CONTROL_ROOT = 1 << 62
 """Control inodes are numbered from here; the vault's never get that far."""
@@ -33,6 +35,7 @@ CONTROL_ROOT = 1 << 62
 RENDERED_SECONDS = 1.0
 RENDERED_MAX = 64
 WRITE_BYTES_MAX = 64 << 10
+WRITE_BITS = 0o222
 
 
 @dataclass(slots=True)
@@ -53,12 +56,17 @@ class _Handle:
     entries: list[tuple[bytes, Node]] = field(default_factory=list)
 
 
+def _no_entry(ino: InodeNo) -> pyfuse3.EntryAttributes:
+    raise NotFound(f"inode {ino} is gone")
+
+
 class ControlNodes:
     """Requests for inodes from CONTROL_ROOT on. Event loop's thread.
 
     ``_known`` and ``_numbers`` hold what the kernel has looked up; ``_rendered`` what was
     last shown, so that the size that stat gives is the size of what is read next. ``_acting``
-    are the inodes of files that do at the moment what was written to them.
+    are the inodes of files that do at the moment what was written to them. ``shown``: files of
+    the vault that the kernel knows by names here; ``entry_of`` gives theirs.
     """
 
     def __init__(self, root: ControlDirectory) -> None:
@@ -68,6 +76,8 @@ class ControlNodes:
         self._handles: dict[int, _Handle] = {}
         self._rendered: OrderedDict[int, tuple[float, Rendered]] = OrderedDict()
         self._acting: set[int] = set()
+        self.shown: set[int] = set()
+        self.entry_of: Callable[[InodeNo], pyfuse3.EntryAttributes] = _no_entry
         self._mounted_ns = time.time_ns()
         self._owner = os.getuid()
 
@@ -105,7 +115,17 @@ class ControlNodes:
         node = await directory.find(name)
         if node is None:
             raise NotFound(f"there is no control file {name!r}")
+        if isinstance(node, StoredFile):
+            return self._stored(node)
         return await self.getattr(self._number(parent, name, node))
+
+    def _stored(self, file: StoredFile) -> pyfuse3.EntryAttributes:
+        """A file of the vault itself, under a name that may stand for another one soon."""
+        entry = self.entry_of(file.ino)
+        entry.entry_timeout = 0
+        entry.st_mode &= ~WRITE_BITS
+        self.shown.add(file.ino)
+        return entry
 
     def _number(self, parent: int, name: bytes, node: Node) -> int:
         number = self._numbers.get((parent, name))
@@ -118,6 +138,7 @@ class ControlNodes:
         return number
 
     def forget(self, inodes: Sequence[int]) -> None:
+        self.shown.difference_update(inodes)
         for ino in inodes:
             if ino != CONTROL_ROOT and (known := self._known.pop(ino, None)) is not None:
                 if self._numbers.get((known.parent, known.name)) == ino:
@@ -127,6 +148,7 @@ class ControlNodes:
     async def getattr(self, ino: int, *, sized: bool = True) -> pyfuse3.EntryAttributes:
         """True sizes, if ``sized``: what a file would show now is made to know its length."""
         node = self._node(ino)
+        assert not isinstance(node, StoredFile), "it has a number of its own"
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = ino
         entry.st_nlink = 1
@@ -151,7 +173,10 @@ class ControlNodes:
         kept = self._rendered.get(ino)
         if kept is not None and time.monotonic() - kept[0] < RENDERED_SECONDS:
             return kept[1]
-        rendered = await self._file(ino).render()
+        file = self._file(ino)
+        rendered = await file.render()
+        if not file.is_kept:
+            return rendered
         self._rendered[ino] = (time.monotonic(), rendered)
         self._rendered.move_to_end(ino)
         while len(self._rendered) > RENDERED_MAX:
@@ -222,13 +247,20 @@ class ControlNodes:
         opened = self._handles[handle]
         told = []
         for at, (name, node) in enumerate(opened.entries[start:], start + 1):
-            number = self._number(opened.ino, name, node)
-            # Listing shows no sizes; who wants one asks again, since nothing told here is kept.
-            entry = await self.getattr(number, sized=False)
+            try:
+                entry = await self._listed(opened.ino, name, node)
+            except NotFound:  # it went meanwhile
+                continue
             if not pyfuse3.readdir_reply(token, name, entry, at):
                 break
-            told.append(number)
+            told.append(entry.st_ino)
         return told
+
+    async def _listed(self, parent: int, name: bytes, node: Node) -> pyfuse3.EntryAttributes:
+        if isinstance(node, StoredFile):
+            return self._stored(node)
+        # Listing shows no sizes; who wants one asks again, since nothing told here is kept.
+        return await self.getattr(self._number(parent, name, node), sized=False)
 
     def holds(self, handle: int) -> bool:
         return handle in self._handles

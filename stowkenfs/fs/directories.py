@@ -31,6 +31,7 @@ class Directories:
     ) -> None:
         self._tree = vault.tree
         self._files = vault.files
+        self._versions = vault.versions
         self._control = control
         self._lookups = lookups
         self._control_visible = control_visible
@@ -75,6 +76,7 @@ class Directories:
                     self._rows = min(max(told, ROWS_MIN), ROWS_MAX)
                     return
                 self._lookups.add(inode.ino)
+                self._versions.seen(ino, dentry.name, inode.ino)
                 cookie = dentry.cookie
                 told += 1
             if not page:

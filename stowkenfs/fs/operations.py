@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import pyfuse3
 from pyfuse3 import FUSEError
@@ -14,6 +15,7 @@ from stowkenfs.fs.attributes import absent_entry, entry_of, mode_after_change
 from stowkenfs.fs.control_nodes import CONTROL_ROOT, ControlNodes
 from stowkenfs.fs.directories import Directories
 from stowkenfs.fs.errno_map import answered
+from stowkenfs.fs.invalidation import tell_gone
 from stowkenfs.fs.lookups import LookupCounts
 from stowkenfs.fs.xattrs import Xattrs
 from stowkenfs.ids import ROOT_INODE, InodeNo
@@ -48,6 +50,8 @@ class StowkenOperations(pyfuse3.Operations):
             vault, control, self._lookups, control_visible=control_visible
         )
         self._xattrs = Xattrs(vault)
+        control.entry_of = lambda ino: self._entry(self._tree.inode(ino))
+        vault.retention.told = partial(tell_gone, self._lookups)
 
     def _new_handle(self) -> int:
         self._next_handle += 1
@@ -78,7 +82,10 @@ class StowkenOperations(pyfuse3.Operations):
         if name == b"..":
             return self._told(self._entry(self._tree.inode(self._tree.inode(parent).parent)))
         inode = self._tree.lookup(parent, name)
-        return absent_entry() if inode is None else self._told(self._entry(inode))
+        if inode is None:
+            return absent_entry()
+        self._vault.versions.seen(parent, name, inode.ino)
+        return self._told(self._entry(inode))
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         with suppress(FUSEError):  # nobody waits for an answer, and none may be given
@@ -87,7 +94,7 @@ class StowkenOperations(pyfuse3.Operations):
     @answered
     async def _forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         gone = self._lookups.forget(inode_list)
-        self._control.forget([ino for ino in gone if ino >= CONTROL_ROOT])
+        self._control.forget(gone)
         self._files.nameless.forgotten(InodeNo(ino) for ino in gone if ino < CONTROL_ROOT)
 
     def _check_outside_control(self, parent: int, name: bytes) -> InodeNo:
@@ -95,6 +102,11 @@ class StowkenOperations(pyfuse3.Operations):
         if parent >= CONTROL_ROOT or (parent == ROOT_INODE and name == CONTROL_NAME):
             raise FUSEError(errno.EPERM)
         return InodeNo(parent)
+
+    def _check_changeable(self, ino: int) -> None:
+        """What is shown of a file as it was stays as it was."""
+        if ino in self._control.shown:
+            raise FUSEError(errno.EPERM)
 
     async def _make(
         self,
@@ -135,6 +147,7 @@ class StowkenOperations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         if inode >= CONTROL_ROOT:
             raise FUSEError(errno.EPERM)
+        self._check_changeable(inode)
         parent = self._check_outside_control(new_parent_inode, new_name)
         return self._told(self._entry(self._tree.link(InodeNo(inode), parent, new_name)))
 
@@ -198,6 +211,9 @@ class StowkenOperations(pyfuse3.Operations):
             if fields.update_mode or fields.update_uid or fields.update_gid:
                 raise FUSEError(errno.EPERM)
             return await self._control.getattr(inode)  # truncation means nothing here
+        self._check_changeable(inode)
+        if fields.update_size:
+            await self._vault.versions.prepare(InodeNo(inode))
         changed = self._tree.set_attributes(
             InodeNo(inode),
             mode=attr.st_mode if fields.update_mode else None,
@@ -225,12 +241,14 @@ class StowkenOperations(pyfuse3.Operations):
     ) -> None:
         if inode >= CONTROL_ROOT:
             raise FUSEError(errno.EPERM)
+        self._check_changeable(inode)
         self._xattrs.set(InodeNo(inode), name, value)
 
     @answered
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         if inode >= CONTROL_ROOT:
             raise FUSEError(errno.EPERM)
+        self._check_changeable(inode)
         self._xattrs.remove(InodeNo(inode), name)
 
     @answered
@@ -251,6 +269,8 @@ class StowkenOperations(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         mode = stat.S_IFREG | stat.S_IMODE(mode & ~ctx.umask)
         entry = await self._make(parent_inode, name, mode, ctx)
+        self._vault.versions.seen(InodeNo(parent_inode), name, InodeNo(entry.st_ino))
+        await self._vault.versions.prepare(InodeNo(entry.st_ino))
         return self._open_file(InodeNo(entry.st_ino), flags), entry
 
     @answered
@@ -260,6 +280,9 @@ class StowkenOperations(pyfuse3.Operations):
             handle = self._new_handle()
             await self._control.open(handle, inode, flags)
             return pyfuse3.FileInfo(fh=handle, direct_io=True)
+        if flags & (WRITING | os.O_TRUNC):
+            self._check_changeable(inode)
+            await self._vault.versions.prepare(InodeNo(inode))
         if flags & os.O_TRUNC:  # libfuse tells the kernel to leave that to us
             self._empty(InodeNo(inode), ctx.uid)
         return self._open_file(InodeNo(inode), flags)

@@ -9,8 +9,10 @@ _FUSE_WORDS = frozenset(("allow_other", "allow_root", "ro", "nodev", "nosuid", "
 _FSTAB_WORDS = frozenset(("rw", "defaults", "auto", "noauto", "user", "nouser", "users", "_netdev",
                           "nofail", "owner", "group", "relatime", "async"))  # fmt: skip
 
+RETENTION_SECONDS = 60.0
+
 _OWN_WORDS = frozenset(("control", "writeback", "workers", "seal_after", "near_dedup", "receive",
-                        "invalidate"))  # fmt: skip
+                        "invalidate", "retention"))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class MountOptions:
     one for each processor, at most 4), seal_after=SECONDS (default 1), near_dedup=SIMILARITY
     (store what is nearly the same as something stored as its difference; default off),
     receive=direct|pyfuse3 (how requests are received; the second is slower),
-    invalidate=explicit|auto (auto: the kernel forgets what it has of a file that is written to).
+    invalidate=explicit|auto (auto: the kernel forgets what it has of a file that is written to),
+    retention=SECONDS (how often policies of folders are applied; default 60, 0: when asked).
     Words of fstab and systemd (_netdev, nofail, x-…) are accepted and mean nothing here.
     """
 
@@ -35,6 +38,7 @@ class MountOptions:
     near_dedup_threshold: float | None = None
     receive_direct: bool = True
     keep_pages: bool = True
+    retention_seconds: float = RETENTION_SECONDS
     words: tuple[str, ...] = field(default=())
 
     @classmethod
@@ -53,7 +57,8 @@ class MountOptions:
                 raise BadRequest(
                     f"unknown mount option {word!r}; known are {', '.join(sorted(_FUSE_WORDS))}, "
                     "control=hidden|visible, writeback, workers=N, seal_after=SECONDS, "
-                    "near_dedup=SIMILARITY, receive=direct|pyfuse3, invalidate=explicit|auto"
+                    "near_dedup=SIMILARITY, receive=direct|pyfuse3, invalidate=explicit|auto, "
+                    "retention=SECONDS"
                 )
         return cls(
             fuse=frozenset(fuse),
@@ -64,6 +69,7 @@ class MountOptions:
             near_dedup_threshold=_similarity(own, "near_dedup"),
             receive_direct=_choice(own, "receive", ("direct", "pyfuse3")) == "direct",
             keep_pages=_choice(own, "invalidate", ("explicit", "auto")) == "explicit",
+            retention_seconds=_seconds(own, "retention", RETENTION_SECONDS),
             words=words,
         )
 

@@ -105,7 +105,12 @@ async def _serve(
                 stop = trio.CancelScope()
                 nursery.start_soon(_stop_on_signal, signals, jobs, stop)
                 try:
-                    await _answer(vault, where, ready)
+                    await _answer(
+                        vault,
+                        where,
+                        ready,
+                        0 if "ro" in options.fuse else options.retention_seconds,
+                    )
                 finally:
                     vault.announce(where, leaving=True)
                     pyfuse3.close(unmount=True)
@@ -128,10 +133,14 @@ def _mount(operations: StowkenOperations, where: str, options: MountOptions) -> 
         ) from error
 
 
-async def _answer(vault: Vault, where: str, ready: Callable[[], None]) -> None:
+async def _answer(
+    vault: Vault, where: str, ready: Callable[[], None], retention_seconds: float
+) -> None:
     """Serve the kernel's requests until it is told to stop."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(vault.tidy)
+        if retention_seconds:
+            nursery.start_soon(vault.retention.run, retention_seconds)
         nursery.start_soon(_announce, where, ready)
         # What is there now stays: a full collection need not look at it, and is over sooner.
         gc.collect()

@@ -11,6 +11,7 @@ from stowkenfs.errors import NoSuchAttribute, NotPermitted
 from stowkenfs.ids import InodeNo
 from stowkenfs.vault.inspect import DocumentSummary
 from stowkenfs.vault.vault import Vault
+from stowkenfs.vault.xattr_room import OWN_PREFIX
 
 PREFIX = b"user.stowken."
 TRUSTED_PREFIX = b"trusted."
@@ -42,6 +43,8 @@ class Xattrs:
 
     async def get(self, ino: InodeNo, name: bytes) -> bytes:
         """Raises NoSuchAttribute."""
+        if name.startswith(OWN_PREFIX):
+            raise NoSuchAttribute(f"no attribute {name!r}")
         if not name.startswith(PREFIX):
             return self._tree.xattr(ino, name)
         show = _SHOWN.get(name)
@@ -60,7 +63,7 @@ class Xattrs:
         """Those that ``uid`` may know of; none but root sees trusted ones."""
         inode = self._tree.inode(ino)
         shown = _SHOWN if stat.S_ISREG(inode.mode) else ()
-        own = self._tree.xattr_names(ino)
+        own = [name for name in self._tree.xattr_names(ino) if not name.startswith(OWN_PREFIX)]
         if uid != 0:
             own = [name for name in own if not name.startswith(TRUSTED_PREFIX)]
         return [*own, *shown]
@@ -82,5 +85,5 @@ def _check_settable(name: bytes) -> None:
         raise FUSEError(errno.EOPNOTSUPP)
     if name in NAMESPACES:
         raise FUSEError(errno.EINVAL)
-    if name.startswith(PREFIX):
-        raise NotPermitted("user.stowken attributes are only to be read")
+    if name.startswith((PREFIX, OWN_PREFIX)):
+        raise NotPermitted("attributes of stowken are not to be set")

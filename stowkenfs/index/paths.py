@@ -3,13 +3,13 @@
 ``Inodes.path_of`` does that for one file, for messages; here nobody waits for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import anyio.lowlevel
 import anyio.to_thread
 
 from stowkenfs.ids import ROOT_INODE, InodeNo
-from stowkenfs.index.connection import Scanner
+from stowkenfs.index.connection import Connection, Scanner
 from stowkenfs.index.frozen_tree import FrozenTree
 
 INODES_AT_ONCE = 10_000
@@ -30,13 +30,14 @@ async def paths_of(
     names = Names()
     missing = wanted - {ROOT_INODE}
     while missing:
-        found = await _names_of(scan, frozen, sorted(missing))
+        found = await names_of(scan, frozen, sorted(missing))
         names |= found
         missing = {parent for parent, _ in found.values()} - names.keys() - {ROOT_INODE}
     return await anyio.to_thread.run_sync(_paths, wanted, names)
 
 
-async def _names_of(scan: Scanner, frozen: FrozenTree, inodes: list[InodeNo]) -> Names:
+async def names_of(scan: Scanner, frozen: FrozenTree, inodes: Sequence[InodeNo]) -> Names:
+    """Where ``inodes`` are, of those that have a name: all names are gone through."""
     names = Names()
     for start in range(0, len(inodes), INODES_AT_ONCE):
         some = inodes[start : start + INODES_AT_ONCE]
@@ -67,3 +68,14 @@ def _path(ino: InodeNo, names: Names) -> bytes | None:
         ino, name = names[ino]
         parts.append(name)
     return b"/" + b"/".join(reversed(parts))
+
+
+def name_in(
+    connection: Connection, frozen: FrozenTree, directory: InodeNo, ino: InodeNo
+) -> bytes | None:
+    """The name of ``ino`` in ``directory``, whose names are gone through for it."""
+    row = connection.one("SELECT name FROM dentry WHERE parent = ? AND ino = ?", (directory, ino))
+    if row is not None:
+        return bytes(row[0])
+    place = frozen.name_of(ino)
+    return place[1] if place is not None and place[0] == directory else None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from stowkenfs.errors import InvalidId, NotAConversation
 from stowkenfs.ids import SegmentType, Vocabulary
-from stowkenfs.vault.tree import NAME_BYTES_MAX
+from stowkenfs.vault.names import NAME_BYTES_MAX
 
 ID_BYTES_MAX = 1024
 SUFFIX = ".json"

@@ -2,8 +2,9 @@
 
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +24,10 @@ from stowkenfs.vault.sealer import extents_of
 
 WALK_ROWS = 500
 READ_BYTES = 1 << 20
+APPEND_BYTES = 1 << 17
+"""Written at a time, in the event loop's thread."""
+
+NO_ATTRIBUTES: Mapping[bytes, bytes | None] = MappingProxyType({})
 
 
 class Documents(Reindexed):
@@ -36,10 +41,12 @@ class Documents(Reindexed):
         mode: int = 0o644,
         mtime_ns: int | None = None,
         tally: Tally | None = None,
+        attributes: Mapping[bytes, bytes | None] = NO_ATTRIBUTES,
     ) -> InodeNo:
         """Put ``content`` at ``path``, making its directories; readable on return.
 
-        ``tally`` is added what is new.
+        ``tally`` is added what is new. ``attributes`` are extended attributes that the file has
+        from then on, None those that it has no more. Content and attributes change together.
         """
         judged = await anyio.to_thread.run_sync(about, content[:HEAD_BYTES])
         units = await anyio.to_thread.run_sync(Splitter(judged.shape).feed, content, True)
@@ -51,6 +58,8 @@ class Documents(Reindexed):
             inode = self.tree.lookup(parent, name)
             if inode is not None and not stat.S_ISREG(inode.mode):
                 raise IsADirectory(f"{path!r} is there already and is no file")
+            if inode is not None:
+                self.versions.keep(parent, name, inode)
             with self._connection.transaction():
                 if inode is None:
                     inode = self.tree.create(
@@ -58,7 +67,40 @@ class Documents(Reindexed):
                     )
                 self.place(inode.ino, len(content), extents, mtime_ns=mtime_ns)
                 self._inodes.name_conversation(inode.ino, judged.names)
+                for name, value in attributes.items():
+                    self._set_attribute(inode.ino, name, value)
         return inode.ino
+
+    def _set_attribute(self, ino: InodeNo, name: bytes, value: bytes | None) -> None:
+        if value is not None:
+            self.tree.set_xattr(ino, name, value, create=False, replace=False)
+        elif name in self.tree.xattr_names(ino):
+            self.tree.remove_xattr(ino, name)
+
+    async def append_document(self, ino: InodeNo, at: int, content: bytes) -> None:
+        """Make a file its first ``at`` bytes and ``content``; on return it survives a power cut.
+
+        ``at`` is at most the file's size. If this is cut short, there may be less of
+        ``content``. Costs what is appended, whatever the file's size; sealed as what a mount
+        writes is.
+        """
+        if self.directory is None:  # which has no drafts
+            whole = await self.read_file(ino)
+            path = self.tree.path_of(ino)
+            assert path is not None, "a file with a name"
+            await self.write_document(path, whole[:at] + content)
+            return
+        live = self.files.acquire(ino, writing=True)
+        try:
+            assert at <= live.inode.size, f"{at} is behind the end of the file"
+            if at < live.inode.size:
+                self.files.truncate(ino, at)
+            for start in range(0, len(content), APPEND_BYTES):
+                self.files.write(ino, at + start, content[start : start + APPEND_BYTES])
+                await anyio.lowlevel.checkpoint()
+            await self.sync_file(ino)
+        finally:
+            self.files.release(ino, writing=True)
 
     def place(
         self, ino: InodeNo, size: int, extents: Sequence[Extent], *, mtime_ns: int | None = None

@@ -36,6 +36,10 @@ from stowkenfs.vault.near import NearIndex
 from stowkenfs.vault.passages import Passages
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.registry import Registry
+from stowkenfs.vault.retention.applying import Parts
+from stowkenfs.vault.retention.policies import Policies
+from stowkenfs.vault.retention.retention import Retention
+from stowkenfs.vault.retention.versions import Versions
 from stowkenfs.vault.sealer import Sealer
 from stowkenfs.vault.tree import Tree
 
@@ -51,7 +55,8 @@ class Engine:
 
     The parts are public for the layers above: ``tree`` (names), ``files`` (content in use),
     ``sealer`` (drafts to records), ``reader`` (records to bytes), ``readers`` (enter it while
-    numbers of records are in use).
+    numbers of records are in use), ``retention`` (what folders keep),
+    ``versions`` (earlier contents of files).
     """
 
     def __init__(
@@ -128,6 +133,16 @@ class Engine:
             due=Due(clock, config.seal_after_seconds, self._free_bytes),
             side_by_side=max(config.workers, 1) + 1,
             transaction=connection.transaction,
+        )
+        policies = Policies(connection, self._inodes, self.tree)
+        self.versions = Versions(
+            connection, self._inodes, self._catalogue, self.files, self.tree, policies
+        )
+        fresh_ns = int(config.seal_after_seconds * 1e9)
+        self.retention = Retention(
+            policies,
+            Parts(self.tree, self.files, policies, self.sealer.is_sealing, clock, fresh_ns),
+            self.sync,
         )
 
     def _free_bytes(self) -> int:

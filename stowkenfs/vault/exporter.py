@@ -13,9 +13,10 @@ from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.inodes import Inode
 from stowkenfs.vault import outlet
 from stowkenfs.vault.live import LiveFile
+from stowkenfs.vault.names import check_name
 from stowkenfs.vault.transfer import Progress, TransferReport, reason_of
-from stowkenfs.vault.tree import check_name
 from stowkenfs.vault.vault import Vault
+from stowkenfs.vault.xattr_room import OWN_PREFIX
 
 READ_BYTES = 1 << 20
 PROBE_BYTES = 64 << 20
@@ -126,7 +127,8 @@ class _Exporter:
 
     def _xattrs(self, ino: InodeNo) -> list[tuple[bytes, bytes]]:
         tree = self._vault.tree
-        return [(name, tree.xattr(ino, name)) for name in tree.xattr_names(ino)]
+        names = [name for name in tree.xattr_names(ino) if not name.startswith(OWN_PREFIX)]
+        return [(name, tree.xattr(ino, name)) for name in names]
 
     # Content
 

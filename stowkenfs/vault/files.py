@@ -73,6 +73,7 @@ class FileTable:
         self.nameless = Nameless(connection, inodes, self)
         self._stale: list[Path] = []
         self.on_draft: Callable[[InodeNo], None] = lambda _: None
+        self.before_change: Callable[[Inode], None] = lambda _: None
         self.is_looked_up: Callable[[InodeNo], bool] = lambda _: False
         connection.on_rollback(self._reload)
 
@@ -161,9 +162,10 @@ class FileTable:
 
     def in_use(self, ino: InodeNo) -> bool:
         """Whether somebody may still ask for an inode that has no name left."""
-        return self._has_users(ino) or self.is_looked_up(ino)
+        return self.has_users(ino) or self.is_looked_up(ino)
 
-    def _has_users(self, ino: InodeNo) -> bool:
+    def has_users(self, ino: InodeNo) -> bool:
+        """Whether a file is open, or being sealed."""
         live = self._live.get(ino)
         return live is not None and live.users > 0
 
@@ -220,6 +222,8 @@ class FileTable:
         self._connection.require_room()
         live.note_change(start)
         if live.draft is None:
+            if start < live.inode.size:
+                self.before_change(live.inode)
             with self._connection.change():
                 draft = self._new_draft(ino)
                 draft.write(start, content)
@@ -243,6 +247,8 @@ class FileTable:
             raise FileTooLarge(f"a file ends at byte {FILE_BYTES_MAX}")
         live = self.acquire(ino, writing=False)
         try:
+            if size < live.inode.size and live.draft is None:
+                self.before_change(live.inode)
             with ExitStack() as changing:
                 if size < live.inode.size:
                     changing.enter_context(giving_room())
@@ -309,6 +315,10 @@ class FileTable:
         """
         with self._readers.enter():
             return await self._contents.read(live.inode, live.draft, start, length)
+
+    def has_draft(self, ino: InodeNo) -> bool:
+        """Whether some of a file is not sealed."""
+        return self._drafts.generation(ino) is not None
 
     def unsealed_bytes(self, ino: InodeNo) -> int:
         """How much of a file is a draft."""

@@ -29,6 +29,7 @@ from stowkenfs.vault.sealer import extents_of
 from stowkenfs.vault.sources import read_batches
 from stowkenfs.vault.transfer import Progress, TransferReport
 from stowkenfs.vault.vault import Vault
+from stowkenfs.vault.xattr_room import OWN_PREFIX
 
 ITEMS_AT_ONCE = 16
 """Put in place in one transaction: some milliseconds of the event loop."""
@@ -253,7 +254,8 @@ class _Importer:
 
     def _set_attributes(self, ino: InodeNo, attributes: Attributes) -> None:
         for name in self._tree.xattr_names(ino):
-            self._tree.remove_xattr(ino, name)
+            if not name.startswith(OWN_PREFIX):
+                self._tree.remove_xattr(ino, name)
         for name, value in attributes.xattrs:
             self._tree.set_xattr(ino, name, value, create=False, replace=False)
         self._tree.set_attributes(

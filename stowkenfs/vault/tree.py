@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stowkenfs.errors import (
     AlreadyExists,
@@ -10,7 +10,6 @@ from stowkenfs.errors import (
     Corrupt,
     DirectoryNotEmpty,
     InvalidMove,
-    InvalidName,
     IsADirectory,
     NameTooLong,
     NoSuchAttribute,
@@ -25,26 +24,12 @@ from stowkenfs.index.inodes import Dentry, Inode, InodeTable
 from stowkenfs.index.space import giving_room
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.listings import Listings
+from stowkenfs.vault.names import HIDDEN_NAME, NAME_BYTES_MAX, check_name
+from stowkenfs.vault.times import kept_time
 from stowkenfs.vault.xattr_room import check_room
 
-NAME_BYTES_MAX = 255
 TARGET_BYTES_MAX = 4095
 LINKS_MAX = 65000
-TIME_NS_MAX = (1 << 63) - 1
-"""The year 2262; times outside the index's integers become the nearest within, as on XFS."""
-
-
-def _kept_time(time_ns: int) -> int:
-    return max(-TIME_NS_MAX, min(time_ns, TIME_NS_MAX))
-
-
-def check_name(name: bytes) -> bytes:
-    """``name`` if a directory entry can have it. Raises NameTooLong or InvalidName."""
-    if len(name) > NAME_BYTES_MAX:
-        raise NameTooLong(f"a name has at most {NAME_BYTES_MAX} bytes, this one {len(name)}")
-    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
-        raise InvalidName(f"{name!r} cannot be the name of a file")
-    return name
 
 
 class Tree:
@@ -61,6 +46,8 @@ class Tree:
         self._files = files
         self._clock = clock
         self.listings = Listings()
+        self.keeps_replaced: Callable[[Inode, InodeNo], bool] = lambda *_: False
+        self.keep_replaced: Callable[[Inode, InodeNo, bytes], None] = lambda *_: None
         try:
             is_new = inodes.get(ROOT_INODE) is None
         except Corrupt:
@@ -100,9 +87,19 @@ class Tree:
             inode = found
         return inode
 
-    def page(self, directory: InodeNo, after: int, rows: int) -> list[tuple[Dentry, Inode]]:
-        """Directory entries behind position ``after``, stable while the directory changes."""
+    def page(
+        self, directory: InodeNo, after: int, rows: int, *, hidden: bool = False
+    ) -> list[tuple[Dentry, Inode]]:
+        """Directory entries behind position ``after``, stable while the directory changes.
+
+        Without the vault's own directory, unless ``hidden`` things are asked for.
+        """
         found = self._inodes.page(directory, after, rows)
+        if directory == ROOT_INODE and not hidden:
+            shown = [entry for entry in found if entry[0].name != HIDDEN_NAME]
+            if found and not shown:
+                return self.page(directory, found[-1][0].cookie, rows)
+            found = shown
         return [(dentry, self._files.current(inode)) for dentry, inode in found]
 
     def path_of(self, ino: InodeNo) -> bytes | None:
@@ -262,8 +259,11 @@ class Tree:
         if victim is not None:
             self._check_replaceable(victim, new_name, is_directory=is_directory)
         now = self._clock()
-        with self._connection.change():
-            if victim is not None:
+        keeps = victim is not None and self.keeps_replaced(victim, new_parent)
+        with self._connection.transaction() if keeps else self._connection.change():
+            if victim is not None and keeps:
+                self.keep_replaced(victim, new_parent, new_name)
+            elif victim is not None:
                 self._drop_name(victim, now)
                 target.nlink -= is_directory
             self._inodes.unlink(parent, name)
@@ -337,8 +337,8 @@ class Tree:
             inode.mode = stat.S_IFMT(inode.mode) | stat.S_IMODE(mode)
         inode.uid = inode.uid if uid is None else uid
         inode.gid = inode.gid if gid is None else gid
-        inode.atime_ns = inode.atime_ns if atime_ns is None else _kept_time(atime_ns)
-        inode.mtime_ns = inode.mtime_ns if mtime_ns is None else _kept_time(mtime_ns)
+        inode.atime_ns = inode.atime_ns if atime_ns is None else kept_time(atime_ns)
+        inode.mtime_ns = inode.mtime_ns if mtime_ns is None else kept_time(mtime_ns)
         inode.ctime_ns = self._clock()
         with self._connection.change():  # of which no half stays in memory
             self._inodes.update(inode)

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 from stowkenfs.errors import AttributesTooLarge
 
+OWN_PREFIX = b"trusted.stowken."
+"""Of attributes that the vault itself keeps: nobody else sees, sets or copies them."""
+
 XATTRS_BYTES_MAX = 1 << 20
 """Of all attributes of a file, names and values; the kernel bounds each value to 64 KiB.
 

@@ -23,6 +23,7 @@ unset PYTHONDONTWRITEBYTECODE
 RUN_PROGRAMS=(fusermount3:fuse3)
 TEST_PROGRAMS=(
   jq:jq rsync:rsync getfattr:attr sqlite3:sqlite3 git:git vim:vim strace:strace zstd:zstd
+  redis-server:redis-server
 )
 
 setup_for_mount() {

@@ -1,6 +1,5 @@
 """Documents in the order of their paths, as batches for the encoder."""
 
-import re
 import stat
 from array import array
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from stowkenfs.index.rows import Dentry, Inode
 from stowkenfs.vault.compaction.batch import BatchIn, CompactOptions, integers
 from stowkenfs.vault.compaction.numbers import Renumbering
 from stowkenfs.vault.files import FILE_BYTES_MAX
+from stowkenfs.vault.natural import natural
 from stowkenfs.vault.payloads import content_key
 from stowkenfs.vault.reader import Reader
 from stowkenfs.vault.tree import Tree
@@ -35,8 +35,6 @@ SORTED_AT_ONCE = 2000
 
 _Entry = tuple[InodeNo, bytes, bool]
 """Inode, name, whether it is a folder."""
-
-_DIGITS = re.compile(rb"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ class Gatherer:
 
     def _page(self, directory: InodeNo, after: int) -> Sequence[tuple[Dentry, Inode]]:
         try:
-            return self._tree.page(directory, after, PAGE_ROWS)
+            return self._tree.page(directory, after, PAGE_ROWS, hidden=True)
         except Corrupt as error:  # at the end, of what could not be listed
             self.problems.append(str(error))
             return ()
@@ -319,14 +317,6 @@ def _in_natural_order(entries: Sequence[_Entry]) -> Iterator[_Entry]:
 
 def _natural_name(entry: _Entry) -> list[tuple[int, bytes]]:
     return natural(entry[1])
-
-
-def natural(name: bytes) -> list[tuple[int, bytes]]:
-    """Sort key by which ``a2`` comes before ``a10``."""
-    return [
-        (int(piece[:18]), piece) if piece.isdigit() else (-1, piece)
-        for piece in _DIGITS.split(name)
-    ]
 
 
 def printable(path: bytes) -> str:

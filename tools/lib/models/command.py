@@ -52,7 +52,7 @@ def bytes_table(found: Sequence[Told]) -> str:
 def speed_table(found: Sequence[Told]) -> str:
     """MB are of text; bits are of coded ids for a byte of text that was not learned from."""
     headers = (
-        "corpus", "learning M ids/s", "trie MB", "freezing s", "encoding MB/s", "decoding MB/s",
+        "corpus", "learning M ids/s", "trie MB", "encoding MB/s", "decoding MB/s",
         "with the dictionary", "unseen, dictionary", "unseen, model",
     )  # fmt: skip
     rows = []
@@ -75,7 +75,6 @@ def speed_table(found: Sequence[Told]) -> str:
                 told["name"],
                 f"{told['ids'] / 1e6 / max(model['learning_seconds'], 1e-9):.1f}",
                 f"{model['trie_bytes'] / 1e6:.0f}",
-                f"{model['freezing_seconds']:.1f}",
                 *speeds,
                 *bits,
             )

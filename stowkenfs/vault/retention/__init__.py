@@ -1,0 +1,1 @@
+"""What folders keep of their files, and what goes by itself."""

@@ -1,0 +1,1 @@
+"""What saved state costs: grids as files, in a vault, and as changes."""
