@@ -15,6 +15,8 @@ StowkenError
 │   ├── BlockCorrupt
 │   └── SuperblockCorrupt
 ├── Unstorable            a value that no format here can hold
+├── InvalidGrid           a grid without cells, with too many, or with NaN
+├── GridFormatError       bytes that are no grid in the format they should have
 ├── InvalidId             a conversation id that could not be a path in the vault
 ├── ConversationNotFound
 ├── NotAConversation
@@ -143,6 +145,26 @@ class SuperblockCorrupt(Corrupt):
 
 class Unstorable(StowkenError):
     """A value outside what the format can hold; the message gives the limit."""
+
+
+class InvalidGrid(StowkenError, ValueError):
+    """Something that no grid can be; the message says what grids are."""
+
+
+class GridFormatError(StowkenError, ValueError):
+    """Bytes that are no grid in a format. ``offset_bytes`` is where that shows.
+
+    In the compressed format, of an error in what is compressed, it counts what comes out.
+    """
+
+    def __init__(self, format_name: str, offset_bytes: int, expected: str, found: str) -> None:
+        super().__init__(
+            f"no grid in {format_name}: expected {expected} at byte {offset_bytes}, found {found}"
+        )
+        self.format_name = format_name
+        self.offset_bytes = offset_bytes
+        self.expected = expected
+        self.found = found
 
 
 class InvalidId(StowkenError, ValueError):
