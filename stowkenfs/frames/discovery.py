@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from stowkenfs.frames.codec import LEVEL_QUICK, encode_frame
+from stowkenfs.frames.codec import DELTA_KINDS, LEVEL_QUICK, encode_frame
 from stowkenfs.frames.kinds import FRAME_HEADER_BYTES, FrameKind
 from stowkenfs.frames.recurring import Run, Sample
 from stowkenfs.frames.resources import EncodeChoices

@@ -38,7 +38,6 @@ REGISTRY_BYTES_MAX = 16 << 20
 """Of decoded substrings and dictionaries."""
 
 
-
 class BlockReader:
     """What blocks hold, by number. Any thread; all state is in bounded caches."""
 

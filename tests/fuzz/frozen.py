@@ -44,7 +44,7 @@ class Things:
     def codebook(self, number: int) -> Codebook:
         return _found(self.codebooks, number)
 
-    def canonical(self, number: int) -> Segment:
+    def canonical(self, number: int, below: int = 1) -> Segment:
         return _found(self.segments, number)
 
     def substring(self, number: int) -> Segment:

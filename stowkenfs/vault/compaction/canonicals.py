@@ -21,7 +21,8 @@ def with_canonicals(
 
     ``blocks``: first and end of all hot ranges of segments, sorted. One that holds a segment
     which stays does so whole, and must be readable: so the canonicals of all its deltas stay.
-    A canonical may be a delta itself, and its block may hold some. Blocks; any thread. Raises Corrupt.
+    A canonical may be a delta itself, and its block hold some. Blocks; any thread.
+    Raises Corrupt.
     """
     kept, waiting = set(segments), list(segments)
     seen: set[int] = set()
