@@ -63,7 +63,7 @@ def test_the_newest_has_frames_of_each_kind(tmp_path):
         async with Vault.open(tmp_path / "vault") as vault:
             stats = await vault.stats()
             assert [kind for kind, of_kind in stats.frames.items() if of_kind["frames"]] == [
-                "0x01", "0x02", "0x03", "0x04", "0x05",
+                "0x01", "0x02", "0x03", "0x04", "0x05", "0x07",
             ]  # fmt: skip
             assert vault.list_substrings()
             assert [info.is_active for info in vault.list_dictionaries()] == [True]

@@ -19,6 +19,10 @@ from stowkenfs.varint import append_varint, read_varint
 
 CELL: Final = np.dtype("<f8")
 
+CELLS_BYTES_MAX: Final = 1 << 24
+SEPARATOR_BYTES_MAX: Final = 64
+"""What a reader takes: a few bytes here are very many in the text."""
+
 _POINT_ZERO: Final = ".0"
 _SPACE: Final = re.compile(rb"[ \t\n\r]*")
 
@@ -40,8 +44,8 @@ class Spelling(IntEnum):
 def write_cells(layout: bytes, cells: bytes) -> bytes:
     """``cells``, float64 little-endian, as text. Raises RecordCorrupt for what is no layout."""
     spelling, row, separator, row_separator = _read_layout(layout)
-    if len(cells) % CELL.itemsize:
-        raise RecordCorrupt(f"{len(cells)} bytes are no whole cells")
+    if len(cells) % CELL.itemsize or len(cells) > CELLS_BYTES_MAX:
+        raise RecordCorrupt(f"{len(cells)} bytes are no whole cells, or too many")
     texts = _spell(spelling, np.frombuffer(cells, CELL).tolist())
     if not row:
         return separator.join(texts).encode("latin-1")
@@ -59,6 +63,8 @@ def layout_of(text: bytes, width: int, cells: bytes) -> bytes | None:
         row, separator, row_separator = 0, separators[0], b""
     else:
         row, (separator, row_separator) = width, separators
+    if max(len(separator), len(row_separator)) > SEPARATOR_BYTES_MAX:
+        return None
     for spelling in Spelling:
         layout = bytearray((spelling,))
         append_varint(layout, row)
@@ -90,6 +96,8 @@ def _read_layout(layout: bytes) -> tuple[Spelling, int, str, str]:
 
 def _read_text(layout: bytes, at: int) -> tuple[str, int]:
     length, at = read_varint(layout, at, bits_max=32)
+    if length > SEPARATOR_BYTES_MAX:
+        raise Corrupt(f"{length} bytes between cells")
     return layout[at : at + length].decode("latin-1"), at + length
 
 

@@ -28,7 +28,7 @@ from stowkenfs.errors import Corrupt, RecordCorrupt
 from stowkenfs.varint import append_varint, read_varint
 
 DATA_BYTES_MAX: Final = 1 << 20
-"""More is not taken apart: it is done symbol by symbol, about two million a second."""
+"""More is not taken apart: it is done symbol by symbol, about a million a second."""
 
 _LENGTH_BASE: Final = np.array(
     [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115,
@@ -78,6 +78,8 @@ def take_apart(stream: bytes, data: bytes, head_bytes: int) -> bytes | None:
 
 def put_together(recipe: bytes, data: bytes) -> bytes:
     """The stream. Raises RecordCorrupt for what is no recipe of ``data``."""
+    if len(data) > DATA_BYTES_MAX:
+        raise RecordCorrupt(f"{len(data)} bytes to compress; {DATA_BYTES_MAX} are the most")
     try:
         length, at = read_varint(recipe, 0, bits_max=32)
         return _Writer(recipe, at + length, recipe[at : at + length] + data).stream()
