@@ -14,8 +14,8 @@ from typing import Any
 
 import zstandard
 
-from tests.second_reader_cells import cells_as_text, deflated
 from tests.second_reader_bytes import Bytes, sha256, unzstd
+from tests.second_reader_cells import cells_as_text, deflated
 from tests.second_reader_dense import (
     Body,
     DenseRecords,
