@@ -1,0 +1,362 @@
+"""Grids in a vault: what they share, and that they read back whatever is done with them."""
+
+import gzip
+import json
+import random
+import stat
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stowkenfs.documents import cells as cells_module
+from stowkenfs.frames.codec import DEPTH_MAX, FrameKind, depth_of
+from stowkenfs.grids.formats import GridFormat, encode
+from stowkenfs.grids.grid import Grid
+from stowkenfs.ids import SegmentType
+from stowkenfs.vault.reindex.background import rebuild_index
+from stowkenfs.vault.vault import Vault
+from tests.vault.grids import drifting, files_of
+from tests.vault.near import frames, rows
+from tests.vault.rebuilding import check, compact, opened, rewrite, told_by_packs
+
+FORMATS = list(GridFormat)
+UPDATE_BYTES_MAX = {  # a frame for five changed cells and their share of earlier ones
+    GridFormat.BINARY: 320,
+    GridFormat.NPY: 320,
+    GridFormat.JSON: 320,
+    GridFormat.COMPRESSED: 850,
+}
+
+
+def in_vault(main: Callable[[Vault], Awaitable[None]], directory: Path) -> None:
+    async def run() -> None:
+        async with opened(directory) as vault:
+            await main(vault)
+            report = await vault.verify()
+            assert report.clean, report
+
+    anyio.run(run)
+
+
+async def read(vault: Vault, path: bytes) -> bytes:
+    return await vault.read_file(vault.tree.resolve(path).ino)
+
+
+def write_draft(vault: Vault, path: bytes, content: bytes) -> None:
+    """A file as a program writes it: made or emptied, then written."""
+    parent, _, name = path.rpartition(b"/")
+    folder = vault.make_directories(parent)
+    inode = vault.tree.lookup(folder, name) or vault.tree.create(
+        folder, name, stat.S_IFREG | 0o644, 0, 0
+    )
+    vault.files.truncate(inode.ino, 0)
+    rewrite(vault, path, 0, content)
+
+
+@pytest.mark.parametrize("grid_format", FORMATS)
+def test_versions_of_a_path_cost_what_changed(tmp_path, grid_format):
+    files = files_of(1, 40, grid_format, width=50, height=50)
+
+    async def main(vault: Vault) -> None:
+        sizes = []
+        for content in files:
+            before = sum(map(len, frames(vault).values()))
+            await vault.write_document(b"/state", content)
+            assert await read(vault, b"/state") == content
+            sizes.append(sum(map(len, frames(vault).values())) - before)
+        assert sum(sizes[1:]) / len(sizes[1:]) < UPDATE_BYTES_MAX[grid_format]
+
+    in_vault(main, tmp_path / "v")
+
+
+def test_a_file_that_replaces_another_by_its_name_shares_with_it(tmp_path):
+    """Written beside it and renamed over it, as programs do that must not lose the old one."""
+    files = files_of(2, 12, GridFormat.BINARY)
+
+    async def main(vault: Vault) -> None:
+        for content in files:
+            write_draft(vault, b"/d/state.tmp", content)
+            folder = vault.tree.resolve(b"/d").ino
+            vault.tree.rename(folder, b"state.tmp", folder, b"state")
+            await vault.sealer.seal_due(everything=True)
+            assert await read(vault, b"/d/state") == content
+        kinds = [frame[0] for frame in frames(vault).values()]
+        assert kinds.count(FrameKind.NESTED) == len(files) - 1
+
+    in_vault(main, tmp_path / "v")
+
+
+def test_near_equal_grids_sealed_together_share(tmp_path):
+    files = files_of(3, 30, GridFormat.NPY)
+
+    async def main(vault: Vault) -> None:
+        for number, content in enumerate(files):
+            write_draft(vault, b"/d/%d" % number, content)
+        await vault.sealer.seal_due(everything=True)
+        for number, content in enumerate(files):
+            assert await read(vault, b"/d/%d" % number) == content
+        kinds = [frame[0] for frame in frames(vault).values()]
+        assert kinds.count(FrameKind.NESTED) == len(files) - 1
+
+    in_vault(main, tmp_path / "v")
+
+
+def test_a_grid_has_the_same_cells_in_all_formats(tmp_path):
+    (grid,) = drifting(4, 1)
+
+    async def main(vault: Vault) -> None:
+        for one in FORMATS:
+            await vault.write_document(b"/" + one.suffix.encode(), encode(grid, one))
+        assert len(frames(vault)) == 4  # cells, a layout, a recipe and the header of .npy
+        for one in FORMATS:
+            summary = await vault.summarize(vault.tree.resolve(b"/" + one.suffix.encode()).ino)
+            assert summary.records == 1
+            assert summary.conversations == 0
+
+    in_vault(main, tmp_path / "v")
+
+
+def test_the_segments_of_a_grid_are_cells(tmp_path):
+    (grid,) = drifting(4, 1)
+
+    async def main(vault: Vault) -> None:
+        ino = await vault.write_document(b"/g", encode(grid, GridFormat.JSON))
+        (extent,) = vault.extents_of_file(ino)
+        (value,) = vault.reader.body(extent.record).values  # type: ignore[arg-type]
+        assert not isinstance(value, bytes)
+        assert value.types == (SegmentType.OTHER, SegmentType.CELLS)
+
+    in_vault(main, tmp_path / "v")
+
+
+def test_differences_are_read_through_few_others(tmp_path):
+    """Those of 300 versions through DEPTH_MAX at most, and each refers to an earlier one."""
+    files = files_of(5, 300, GridFormat.BINARY, changes=1)
+
+    async def main(vault: Vault) -> None:
+        for content in files:
+            await vault.write_document(b"/state", content)
+        depths = [depth_of(frame) for frame in frames(vault).values()]
+        assert 3 <= max(depths) <= DEPTH_MAX
+        assert depths.count(0) < 20
+
+    in_vault(main, tmp_path / "v")
+
+
+@pytest.mark.parametrize("grid_format", FORMATS)
+def test_grids_outlive_what_is_done_with_a_vault(tmp_path, grid_format):
+    """And a second reader of the packs alone sees the same after each step."""
+    files = files_of(6, 24, grid_format)
+    directory = tmp_path / "v"
+
+    async def fill(vault: Vault) -> None:
+        for number, content in enumerate(files[:16]):
+            await vault.write_document(b"/d/%d" % (number % 6), content)
+
+    async def delete(vault: Vault) -> None:
+        folder = vault.tree.resolve(b"/d").ino
+        for name in (b"0", b"1", b"3"):
+            vault.tree.unlink(folder, name)
+
+    async def collect(vault: Vault) -> None:
+        await vault.gc()
+
+    async def more(vault: Vault) -> None:
+        for number, content in enumerate(files[12:]):
+            await vault.write_document(b"/e/%d" % number, content)
+
+    check(directory, fill, delete, collect, more, collect)
+    expected = check(directory, compact, delete_all(b"/e", 5), collect, compact)
+    for path in directory.glob("index.db*"):
+        path.unlink()
+    assert anyio.run(rebuild_index, directory).clean
+    found = check(directory, more, collect)
+    assert {path: found[path]["content"] for path in expected if path.startswith("/d/")} == {
+        path: expected[path]["content"] for path in expected if path.startswith("/d/")
+    }
+
+
+def delete_all(folder: bytes, every: int) -> Callable[[Vault], Awaitable[None]]:
+    async def step(vault: Vault) -> None:
+        parent = vault.tree.resolve(folder).ino
+        for dentry, _ in list(vault.tree.page(parent, 0, 1000))[::every]:
+            vault.tree.unlink(parent, dentry.name)
+
+    return step
+
+
+def test_what_differences_need_stays_until_they_go(tmp_path):
+    files = files_of(7, 9, GridFormat.BINARY)
+
+    async def main(vault: Vault) -> None:
+        for content in files:
+            await vault.write_document(b"/state", content)
+        await vault.gc()
+        assert await read(vault, b"/state") == files[-1]
+        kept = {number: depth_of(frame) for number, frame in frames(vault).items()}
+        assert min(kept.values()) == 0
+        vault.tree.unlink(1, b"state")  # type: ignore[arg-type]
+        await vault.gc()
+        assert not frames(vault)
+        assert not rows(vault)
+
+    in_vault(main, tmp_path / "v")
+
+
+def test_after_compaction_differences_begin_anew(tmp_path):
+    files = files_of(8, 8, GridFormat.JSON)
+
+    async def main(vault: Vault) -> None:
+        for content in files[:4]:
+            await vault.write_document(b"/state", content)
+        await vault.compact()
+        assert not frames(vault)
+        for content in files[4:]:
+            await vault.write_document(b"/state", content)
+            assert await read(vault, b"/state") == content
+        kinds = [frame[0] for frame in frames(vault).values()]
+        assert kinds.count(FrameKind.NESTED) == 3
+
+    in_vault(main, tmp_path / "v")
+
+
+def test_a_grid_that_grows_shrinks_or_is_changed_in_place_reads_back(tmp_path):
+    content = encode(drifting(9, 1)[0], GridFormat.BINARY)
+    directory = tmp_path / "v"
+
+    async def main(vault: Vault) -> None:
+        expected = bytearray(content)
+        write_draft(vault, b"/state", content)
+        await vault.sealer.seal_due(everything=True)
+        for start, piece in (
+            (8 + 8 * 7, struct.pack("<d", 2.5)),
+            (0, b"\x14\0\0\0"),
+            (len(content), b"appended"),
+            (8, struct.pack("<d", float("nan"))),
+            (100, b"x" * 33),
+        ):
+            rewrite(vault, b"/state", start, piece)
+            expected[start : start + len(piece)] = piece
+            await vault.sealer.seal_due(everything=True)
+            assert await read(vault, b"/state") == expected
+        vault.files.truncate(vault.tree.resolve(b"/state").ino, 1001)
+        await vault.sealer.seal_due(everything=True)
+        assert await read(vault, b"/state") == expected[:1001]
+
+    in_vault(main, directory)
+    told_by_packs(directory)
+
+
+NPY_BIG_ENDIAN = encode(Grid.of(np.arange(30.0).reshape(5, 6)), GridFormat.NPY).replace(
+    b"<f8", b">f8"
+)
+BINARY = encode(Grid.of(np.arange(2500.0).reshape(50, 50)), GridFormat.BINARY)
+ODD = {
+    "one cell": encode(Grid(1, 1), GridFormat.BINARY),
+    "a row": encode(Grid(1, 100), GridFormat.JSON),
+    "a column": encode(Grid(100, 1), GridFormat.JSON),
+    "announced": struct.pack("<II", 1 << 31, 1 << 31) + bytes(100),
+    "zero": struct.pack("<II", 0, 5) + bytes(100),
+    "nan": struct.pack("<II", 4, 4) + np.full(16, np.nan).tobytes(),
+    "infinite": struct.pack("<II", 4, 4) + np.full(16, -np.inf).tobytes(),
+    "longer": BINARY + b"\0",
+    "shorter": BINARY[:-1],
+    "two members": gzip.compress(BINARY) * 2,
+    "named": b"\x1f\x8b\x08\x08" + bytes(6) + b"state.bin\0" + gzip.compress(BINARY, mtime=0)[10:],
+    "extra": b"\x1f\x8b\x08\x04" + bytes(6) + b"\3\0abc" + gzip.compress(BINARY, mtime=0)[10:],
+    "behind gzip": gzip.compress(BINARY) + b"\0",
+    "cut gzip": gzip.compress(BINARY)[:-3],
+    "a bomb": gzip.compress(struct.pack("<II", 2000, 2000) + bytes(8 * 2000 * 2000)),
+    "a lie": gzip.compress(struct.pack("<II", 2, 2) + bytes(1 << 20)),
+    "stored": gzip.compress(BINARY, 0),
+    "fortran": encode(Grid.of(np.arange(30.0).reshape(5, 6)), GridFormat.NPY).replace(
+        b"False", b"True "
+    ),
+    "big endian": NPY_BIG_ENDIAN,
+    "integers": b'{"width":10,"height":2,"data":[%s]}' % b",".join(b"%d" % n for n in range(20)),
+    "floats": b'{"width":10,"height":2,"data":[%s]}' % b",".join(b"%d.00" % n for n in range(20)),
+    "spaces": b'{"width":10,"height":2,"data":[ %s ]}' % b" , ".join(b"1.5" for _ in range(20)),
+    "exponents": b'{"width":10,"height":2,"data":[%s]}' % b",".join(b"1E5" for _ in range(20)),
+    "too few": b'{"width":10,"height":2,"data":[%s]}' % b",".join(b"1.5" for _ in range(19)),
+    "indented": json.dumps({"width": 5, "height": 5, "data": [0.5] * 25}, indent=2).encode(),
+    "in another order": json.dumps({"data": [0.5] * 25, "height": 5, "width": 5}).encode(),
+    "a conversation": json.dumps(
+        {"width": 5, "height": 5, "messages": [{"role": "user", "content": "How wide? " * 9}]}
+    ).encode(),
+    "begins as one": b'{"width": 5, "height": 5, "data": [0.5, 0.5' + b"," * 100,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_no_usual_grid_reads_back(tmp_path, name):
+    async def main(vault: Vault) -> None:
+        for path in (b"/a", b"/b"):
+            write_draft(vault, path, ODD[name])
+            await vault.sealer.seal_due(everything=True)
+            assert await read(vault, path) == ODD[name]
+
+    in_vault(main, tmp_path / "v")
+    assert told_by_packs(tmp_path / "v")["/a"]["content"] == ODD[name]
+
+
+def test_a_grid_beyond_the_limit_is_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(cells_module, "GRID_BYTES_MAX", 20_000)
+
+    async def main(vault: Vault) -> None:
+        write_draft(vault, b"/a", BINARY)
+        await vault.sealer.seal_due(everything=True)
+        assert await read(vault, b"/a") == BINARY
+        assert not rows(vault)
+
+    in_vault(main, tmp_path / "v")
+
+
+def test_grids_of_many_parts_share_the_parts_that_are_alike(tmp_path):
+    """Beyond what is read in the loop; 500 KB in segments of 64 KiB."""
+    first, second = files_of(10, 2, GridFormat.BINARY, width=250, height=250)
+
+    async def main(vault: Vault) -> None:
+        for content in (first, second):
+            write_draft(vault, b"/a", content)
+            await vault.sealer.seal_due(everything=True)
+            assert await read(vault, b"/a") == content
+        sizes = [len(frame) for frame in frames(vault).values() if frame[0] == FrameKind.NESTED]
+        assert 1 <= len(sizes) <= 5
+        assert sum(sizes) < 150
+
+    in_vault(main, tmp_path / "v")
+
+
+CELLS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data(), st.sampled_from(FORMATS), st.integers(0, 2**32))
+def test_random_grids_and_changes(tmp_path_factory, data, grid_format, seed):
+    width, height = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    count = width * height
+    numbers = data.draw(st.lists(CELLS, min_size=count, max_size=count))
+    grid = Grid.of(np.array(numbers).reshape(height, width))
+    files = [encode(grid, grid_format)]
+    for _ in range(data.draw(st.integers(1, 6))):
+        grid[data.draw(st.integers(0, width)), data.draw(st.integers(0, height))] = data.draw(CELLS)
+        files.append(encode(grid, grid_format))
+    rng = random.Random(seed)
+    directory = tmp_path_factory.mktemp("grids") / "v"
+
+    async def fill(vault: Vault) -> None:
+        for content in files:
+            await vault.write_document(b"/%d" % rng.randrange(4), content)
+            assert content in [await vault.read_file(inode.ino) for _, inode in
+                               [entry async for entry in vault.walk()]]  # fmt: skip
+
+    async def collect(vault: Vault) -> None:
+        await vault.gc()
+
+    check(directory, fill, collect, *([compact] if seed % 2 else []), fill, collect)
