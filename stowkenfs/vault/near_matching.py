@@ -21,7 +21,7 @@ ALIKE_ENOUGH = 2.0
 
 
 class Canonical(NamedTuple):
-    """A segment that others are compared with, and the set of its ids."""
+    """A segment that others are compared with, and the set of its ids, empty for bytes."""
 
     number: int
     segment: Segment
@@ -55,7 +55,9 @@ class Canonicals:
                 segment = self._load(number)
             except Corrupt:
                 return None
-            tokens, ids = segment.tokens, set_of(segment.tokens)
+            tokens = segment.tokens
+            # Bytes are compared by their places.
+            ids = tokens[:0] if segment.vocabulary is Vocabulary.BYTES else set_of(tokens)
             found = int(segment.vocabulary), tokens, ids
             self._cache.put(number, found, tokens.nbytes + ids.nbytes + 500)
         vocabulary, tokens, ids = found

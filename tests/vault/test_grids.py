@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stowkenfs.documents import cells as cells_module
+from stowkenfs.errors import Corrupt
 from stowkenfs.frames.codec import DEPTH_MAX, FrameKind, depth_of
 from stowkenfs.grids.formats import GridFormat, encode
 from stowkenfs.grids.grid import Grid
 from stowkenfs.ids import SegmentType
+from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.reindex.background import rebuild_index
 from stowkenfs.vault.vault import Vault
 from tests.vault.grids import drifting, files_of
@@ -224,6 +226,45 @@ def test_after_compaction_differences_begin_anew(tmp_path):
         assert kinds.count(FrameKind.NESTED) == 3
 
     in_vault(main, tmp_path / "v")
+
+
+def test_a_damaged_version_spoils_those_told_by_it_and_no_new_one(tmp_path):
+    files = files_of(11, 6, GridFormat.BINARY)
+    directory = tmp_path / "v"
+
+    async def fill(vault: Vault) -> None:
+        for number, content in enumerate(files[:4]):
+            await vault.write_document(b"/%d" % number, content)
+        await vault.write_document(b"/other", encode(drifting(99, 1)[0], GridFormat.NPY))
+
+    in_vault(fill, directory)
+    pack = directory / "packs" / "00000001.pack"
+    blocks = pack.read_bytes()
+    first = next(
+        at for at in range(len(blocks)) if blocks[at : at + 5] == b"SKb1\x02"
+    )  # of segments: the cells of the first version
+    pack.write_bytes(blocks[: first + 60] + b"\xff\xff" + blocks[first + 62 :])
+
+    async def go_on() -> None:
+        async with opened(directory) as vault:
+            for number in range(4):
+                with pytest.raises(Corrupt):
+                    await read(vault, b"/%d" % number)
+            for name, content in ((b"/new", files[4]), (b"/newer", files[5])):
+                await vault.write_document(name, content)
+                assert await read(vault, name) == content
+            assert await read(vault, b"/other") == encode(drifting(99, 1)[0], GridFormat.NPY)
+            whole, nested = frames_of_new(vault)
+            assert nested == FrameKind.NESTED != whole
+
+    anyio.run(go_on)
+
+
+def frames_of_new(vault: Vault) -> list[int]:
+    """Kinds of the last two segments."""
+    end = vault._catalogue.next_number(BlockKind.SEGMENTS)
+    found = [vault.reader.hot_frame(number) for number in (end - 2, end - 1)]
+    return [frame[0] for frame in found if frame]
 
 
 def test_a_grid_that_grows_shrinks_or_is_changed_in_place_reads_back(tmp_path):
