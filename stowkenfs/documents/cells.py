@@ -13,9 +13,11 @@ from stowkenfs.documents.payloads import PAYLOAD_BYTES_MIN, verbatim
 from stowkenfs.documents.record import TEMPLATE_BYTES_MAX, renders_to
 from stowkenfs.documents.values import SLOT, Likeness, Part, Payload, Record, Style, Value
 from stowkenfs.errors import GridFormatError
-from stowkenfs.grids.binary import HEADER, compressed_head, length_of
+from stowkenfs.grids.binary import GZIP_MAGIC, HEADER, compressed_head, length_of
 from stowkenfs.grids.formats import HEAD_BYTES, GridFormat, decode, guess
 from stowkenfs.grids.grid import Grid
+from stowkenfs.grids.json_text import LOOKS_LIKE
+from stowkenfs.grids.npy import MAGIC
 from stowkenfs.ids import SegmentType
 
 GRID_BYTES_MAX: Final = 4 << 20
@@ -37,7 +39,11 @@ def may_be_grid(head: bytes, length_bytes: int) -> bool:
     """
     if not CELLS_BYTES_MIN <= length_bytes <= GRID_BYTES_MAX:
         return False
-    return guess(head[:HEAD_BYTES], length_bytes) is not None
+    width, height = int.from_bytes(head[:4], "little"), int.from_bytes(head[4:8], "little")
+    has_length = HEADER.size + CELL.itemsize * width * height == length_bytes
+    if has_length or head.startswith((MAGIC, GZIP_MAGIC)):
+        return guess(head[:HEAD_BYTES], length_bytes) is not None
+    return LOOKS_LIKE.match(head) is not None
 
 
 def grid_record(content: bytes) -> Record | None:
