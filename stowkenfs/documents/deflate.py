@@ -24,38 +24,30 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from stowkenfs.documents.deflate_codes import (
+    BITS_MAX,
+    CODE_ORDER,
+    DISTANCE_BASE,
+    DISTANCE_EXTRA,
+    END,
+    FIXED_DISTANCES,
+    FIXED_LITERALS,
+    LENGTH_BASE,
+    LENGTH_EXTRA,
+    REPEATS,
+    Codes,
+    codes_of,
+    extend,
+)
+from stowkenfs.documents.deflate_reading import StreamReader
 from stowkenfs.errors import Corrupt, RecordCorrupt
 from stowkenfs.varint import append_varint, read_varint
 
 DATA_BYTES_MAX: Final = 1 << 20
 """More is not taken apart: it is done symbol by symbol, about a million a second."""
 
-_LENGTH_BASE: Final = np.array(
-    [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115,
-     131, 163, 195, 227, 258]
-)  # fmt: skip
-_LENGTH_EXTRA: Final = np.array(
-    [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0]
-)
-_DISTANCE_BASE: Final = np.array(
-    [1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537,
-     2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577]
-)  # fmt: skip
-_DISTANCE_EXTRA: Final = np.array(
-    [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12,
-     13, 13]
-)  # fmt: skip
-_CODE_ORDER: Final = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
-_REPEATS: Final = {16: (3, 2), 17: (3, 3), 18: (11, 7)}  # {symbol: (least, bits of the rest)}
-_END: Final = 256
-_FIXED_LITERALS: Final = [8] * 144 + [9] * 112 + [7] * 24 + [8] * 8
-_FIXED_DISTANCES: Final = [5] * 30
-_BITS_MAX: Final = 15
 _SYMBOLS_AT_ONCE: Final = 1 << 15
 _WINDOW: Final = 1 << 15
-
-Codes = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""By symbol: its code, first bit lowest, and how many bits that has; 0 for none."""
 
 
 def take_apart(stream: bytes, data: bytes, head_bytes: int) -> bytes | None:
@@ -69,7 +61,7 @@ def take_apart(stream: bytes, data: bytes, head_bytes: int) -> bytes | None:
     append_varint(recipe, head_bytes)
     recipe += data[:head_bytes]
     try:
-        _Reader(stream, recipe).blocks()
+        StreamReader(stream, recipe).blocks()
         same = put_together(bytes(recipe), data[head_bytes:]) == stream
     except (IndexError, Corrupt):
         return None
@@ -87,140 +79,6 @@ def put_together(recipe: bytes, data: bytes) -> bytes:
         raise
     except (IndexError, ValueError, Corrupt) as error:
         raise RecordCorrupt(f"how data were compressed: {error}") from None
-
-
-class _Reader:
-    """Goes through a stream and notes its choices."""
-
-    def __init__(self, stream: bytes, recipe: bytearray) -> None:
-        self._stream = stream
-        self._recipe = recipe
-        self._at = 0  # bytes that are in _bits or behind
-        self._bits = 0
-        self._count = 0  # of _bits
-
-    def blocks(self) -> None:
-        last = 0
-        while not last:
-            last, kind = self._take(1), self._take(2)
-            self._recipe.append(last | kind << 1)
-            if kind == 0:
-                self._stored()
-            elif kind == 1:
-                self._tokens(_FIXED_LITERALS, _FIXED_DISTANCES)
-            elif kind == 2:
-                self._tokens(*self._lengths())
-            else:
-                raise Corrupt("a block of no type")
-
-    def _take(self, bits: int) -> int:
-        while self._count < bits:
-            self._bits |= self._stream[self._at] << self._count
-            self._at += 1
-            self._count += 8
-        found = self._bits & ((1 << bits) - 1)
-        self._bits >>= bits
-        self._count -= bits
-        return found
-
-    def _stored(self) -> None:
-        self._at -= self._count // 8
-        self._bits = self._count = 0
-        length = self._take(16)
-        self._take(16)
-        append_varint(self._recipe, length)
-        self._at += length
-
-    def _lengths(self) -> tuple[list[int], list[int]]:
-        literals, distances, count = self._take(5), self._take(5), self._take(4)
-        self._recipe += bytes((literals, distances, count))
-        of_codes = [0] * 19
-        for symbol in _CODE_ORDER[: count + 4]:
-            of_codes[symbol] = self._take(3)
-            self._recipe.append(of_codes[symbol])
-        table = _table(of_codes)
-        lengths: list[int] = []
-        while len(lengths) < literals + 257 + distances + 1:
-            symbol = self._symbol(table)
-            self._recipe.append(symbol)
-            extra = 0
-            if symbol > _BITS_MAX:
-                extra = self._take(_REPEATS[symbol][1])
-                self._recipe.append(extra)
-            _extend(lengths, symbol, extra)
-        return lengths[: literals + 257], lengths[literals + 257 :]
-
-    def _symbol(self, table: list[int]) -> int:
-        while self._count < _BITS_MAX and self._at < len(self._stream):
-            self._bits |= self._stream[self._at] << self._count
-            self._at += 1
-            self._count += 8
-        entry = table[self._bits & ((1 << _BITS_MAX) - 1)]
-        bits = entry & 15
-        if not bits or bits > self._count:
-            raise Corrupt("a code that there is not")
-        self._bits >>= bits
-        self._count -= bits
-        return entry >> 4
-
-    def _tokens(self, of_literals: list[int], of_distances: list[int]) -> None:
-        literal_table, distance_table = _table(of_literals), _table(of_distances)
-        symbol_of, take, recipe = self._symbol, self._take, self._recipe
-        length_base, length_extra = _LENGTH_BASE.tolist(), _LENGTH_EXTRA.tolist()
-        distance_base, distance_extra = _DISTANCE_BASE.tolist(), _DISTANCE_EXTRA.tolist()
-        while True:
-            literals = 0
-            while (symbol := symbol_of(literal_table)) < _END:
-                literals += 1
-            append_varint(recipe, literals)
-            if symbol == _END:
-                recipe += b"\0\0"
-                return
-            at = symbol - _END - 1
-            length = length_base[at] + take(length_extra[at])
-            at = symbol_of(distance_table)
-            distance = distance_base[at] + take(distance_extra[at])
-            recipe += (distance & 0xFFFF).to_bytes(2, "little")
-            recipe.append(length - 3)
-
-
-def _extend(lengths: list[int], symbol: int, extra: int) -> None:
-    """Add to ``lengths`` what a symbol for lengths of codes says."""
-    if symbol <= _BITS_MAX:
-        lengths.append(symbol)
-        return
-    if symbol not in _REPEATS or (symbol == 16 and not lengths):
-        raise Corrupt("a symbol that there is not")
-    lengths += [lengths[-1] if symbol == 16 else 0] * (_REPEATS[symbol][0] + extra)
-
-
-def _codes(lengths: list[int]) -> Codes:
-    """RFC 1951, 3.2.2, each code turned round, as its bits are written. Raises Corrupt."""
-    sizes = np.array(lengths, np.int64)
-    counts = np.bincount(sizes, minlength=_BITS_MAX + 1)
-    counts[0] = 0
-    codes = np.zeros(len(sizes), np.int64)
-    code = 0
-    for bits in range(1, _BITS_MAX + 1):
-        code = (code + int(counts[bits - 1])) << 1
-        mine = np.flatnonzero(sizes == bits)
-        if code + len(mine) > 1 << bits:
-            raise Corrupt("more codes than there can be")
-        codes[mine] = code + np.arange(len(mine))
-    turned = np.zeros_like(codes)
-    for bit in range(_BITS_MAX):
-        turned |= (codes >> bit & 1) << np.maximum(sizes - 1 - bit, 0) * (bit < sizes)
-    return turned, sizes
-
-
-def _table(lengths: list[int]) -> list[int]:
-    """By the next 15 bits: a symbol times 16, and the bits of its code."""
-    codes, sizes = _codes(lengths)
-    table = np.zeros(1 << _BITS_MAX, np.int64)
-    for symbol in np.flatnonzero(sizes).tolist():
-        table[int(codes[symbol]) :: 1 << int(sizes[symbol])] = symbol << 4 | int(sizes[symbol])
-    found: list[int] = table.tolist()
-    return found
 
 
 class _Writer:
@@ -243,7 +101,7 @@ class _Writer:
             if kind == 0:
                 self._stored()
             elif kind == 1:
-                self._tokens(_codes(_FIXED_LITERALS), _codes(_FIXED_DISTANCES))
+                self._tokens(codes_of(FIXED_LITERALS), codes_of(FIXED_DISTANCES))
             elif kind == 2:
                 self._tokens(*self._lengths())
             else:
@@ -287,26 +145,26 @@ class _Writer:
             raise Corrupt("more lengths of codes than there can be")
         self._add(np.array([literals, distances, count]), np.array([5, 5, 4]))
         of_codes = [0] * 19
-        for symbol in _CODE_ORDER[: count + 4]:
+        for symbol in CODE_ORDER[: count + 4]:
             of_codes[symbol] = self._byte() & 7
-        order = list(_CODE_ORDER[: count + 4])
+        order = list(CODE_ORDER[: count + 4])
         self._add(np.array(of_codes)[order], np.full(len(order), 3))
-        codes, sizes = _codes(of_codes)
+        codes, sizes = codes_of(of_codes)
         values: list[int] = []
         bits: list[int] = []
         lengths: list[int] = []
         total = literals + 257 + distances + 1
         while len(lengths) < total:
             symbol, extra = self._byte(), 0
-            if symbol > _BITS_MAX:
+            if symbol > BITS_MAX:
                 extra = self._byte()
-            _extend(lengths, symbol, extra)
+            extend(lengths, symbol, extra)
             values += [int(codes[symbol]), extra]
-            bits += [int(sizes[symbol]), _REPEATS[symbol][1] if symbol > _BITS_MAX else 0]
+            bits += [int(sizes[symbol]), REPEATS[symbol][1] if symbol > BITS_MAX else 0]
         self._add(np.array(values), np.array(bits))
         if len(lengths) != total:
             raise Corrupt("more lengths of codes than were announced")
-        return _codes(lengths[: literals + 257]), _codes(lengths[literals + 257 :])
+        return codes_of(lengths[: literals + 257]), codes_of(lengths[literals + 257 :])
 
     def _tokens(self, literal: Codes, distance: Codes) -> None:
         runs, distances, lengths = map(np.array, zip(*self._read_tokens(), strict=True))
@@ -323,19 +181,19 @@ class _Writer:
         values, sizes = literal[0][symbols], literal[1][symbols]
         if not sizes[is_literal].all():
             raise Corrupt("a literal without a code")
-        of_length = np.searchsorted(_LENGTH_BASE, lengths, "right") - 1
-        of_distance = np.searchsorted(_DISTANCE_BASE, distances, "right") - 1
+        of_length = np.searchsorted(LENGTH_BASE, lengths, "right") - 1
+        of_distance = np.searchsorted(DISTANCE_BASE, distances, "right") - 1
         end = distances == 0
-        coded = np.where(end, _END, of_length + _END + 1)
+        coded = np.where(end, END, of_length + END + 1)
         if coded.max() >= len(literal[1]) or of_distance.max() >= len(distance[1]):
             raise Corrupt("a length or a distance without a code")
         _put(values, sizes, ends - 4, literal[0][coded], literal[1][coded])
         some = ends[~end]
         at, lengths = of_length[~end], lengths[~end]
-        _put(values, sizes, some - 3, lengths - _LENGTH_BASE[at], _LENGTH_EXTRA[at])
+        _put(values, sizes, some - 3, lengths - LENGTH_BASE[at], LENGTH_EXTRA[at])
         at, distances = of_distance[~end], distances[~end]
         _put(values, sizes, some - 2, distance[0][at], distance[1][at])
-        _put(values, sizes, some - 1, distances - _DISTANCE_BASE[at], _DISTANCE_EXTRA[at])
+        _put(values, sizes, some - 1, distances - DISTANCE_BASE[at], DISTANCE_EXTRA[at])
         sizes[ends[-1] - 3 :] = 0
         self._add(values, sizes)
 

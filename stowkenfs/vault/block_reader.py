@@ -12,7 +12,7 @@ from stowkenfs.documents.values import Style
 from stowkenfs.errors import BlockCorrupt, Corrupt, FrameCorrupt
 from stowkenfs.frames.bulk import Speller
 from stowkenfs.frames.codebook import Codebook
-from stowkenfs.frames.codec import Segment, whole_frame
+from stowkenfs.frames.codec import Segment, depth_of, whole_frame
 from stowkenfs.frames.dictionary import Dictionary
 from stowkenfs.frames.spelling import Escapes
 from stowkenfs.ids import PackNo, SegmentNo, TemplateNo
@@ -217,10 +217,10 @@ class BlockReader:
 
     def canonical(self, number: int, below: int = 1) -> Segment:
         """A segment that others are told as differences from, of a depth less than ``below``."""
-        segments, at = self._segments(SegmentNo(number))
-        if segments.depth(at) >= below:
+        frame = self.hot_frame(number)
+        if frame is not None and depth_of(frame) >= below:
             raise FrameCorrupt(f"segment {number}, which others refer to, refers to one itself")
-        return segments.segment(at)
+        return self._segment_alone(number)
 
     def hot_frame(self, number: int) -> bytes | None:
         """The frame of a segment that is stored as one; None for a dense one. Raises Corrupt."""

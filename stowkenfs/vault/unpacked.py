@@ -24,7 +24,7 @@ from stowkenfs.errors import Corrupt, FrameCorrupt
 from stowkenfs.frames.address import segment_hash, segment_key
 from stowkenfs.frames.bulk import Speller
 from stowkenfs.frames.codebook import Codebook
-from stowkenfs.frames.codec import decode_frame, depth_of, frame_kind
+from stowkenfs.frames.codec import decode_frame, frame_kind
 from stowkenfs.frames.dense import DenseSegments, decode_dense, prepare
 from stowkenfs.frames.resources import FrameResources
 from stowkenfs.frames.segment import Segment
@@ -191,10 +191,6 @@ class Segments(Protocol):
         """How it is encoded, for people."""
         ...
 
-    def depth(self, at: int) -> int:
-        """``depth_of`` its frame; 0 where it has none. Raises FrameCorrupt."""
-        ...
-
     def stored_bytes(self, at: int) -> int:
         """What it takes up in the payload."""
         ...
@@ -235,9 +231,6 @@ class PlainSegments:
     def kind(self, at: int) -> str:
         return f"0x{frame_kind(self.items.frames[at]):02x}"
 
-    def depth(self, at: int) -> int:
-        return depth_of(self.items.frames[at])
-
     def stored_bytes(self, at: int) -> int:
         return len(self.items.frames[at])
 
@@ -273,10 +266,6 @@ class PackedSegments:
     def kind(self, at: int) -> str:
         del at
         return "dense"
-
-    def depth(self, at: int) -> int:
-        del at
-        return 0
 
     def stored_bytes(self, at: int) -> int:
         return len(self.items.content(at))
