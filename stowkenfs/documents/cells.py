@@ -3,6 +3,7 @@
 So a grid has the same segments in all formats, and versions of it differ by the cells that do.
 """
 
+import re
 import zlib
 from collections.abc import Callable
 from typing import Final
@@ -27,6 +28,8 @@ CELLS_BYTES_MIN: Final = 64
 CELLS_AT_ONCE: Final = 64 << 10
 """Bytes of cells in a segment."""
 
+_CELLS_BEGIN: Final = re.compile(rb'"data"[ \t\r\n]*+:[ \t\r\n]*+\[[ \t\r\n]*+-?[0-9]')
+"""In JSON, by which it differs from much that has a field of that name."""
 _FOOT_BYTES: Final = 8  # of gzip: checksum and length
 _GZIP_FLAGS: Final = 3  # where they are
 _RAW_BITS: Final = -15
@@ -43,7 +46,7 @@ def may_be_grid(head: bytes, length_bytes: int) -> bool:
     has_length = HEADER.size + CELL.itemsize * width * height == length_bytes
     if has_length or head.startswith((MAGIC, GZIP_MAGIC)):
         return guess(head[:HEAD_BYTES], length_bytes) is not None
-    return LOOKS_LIKE.match(head) is not None
+    return bool(LOOKS_LIKE.match(head) and _CELLS_BEGIN.search(head, 0, HEAD_BYTES))
 
 
 def grid_record(content: bytes) -> Record | None:
