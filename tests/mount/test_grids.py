@@ -77,6 +77,11 @@ def test_control_files_tell_of_grids(mount: Mount) -> None:
     stats = json.loads((control / "stats.json").read_text())
     assert stats["conversations"] == 0
     assert stats["documents"] == 1
+    segments = [json.loads(line) for line in (control / "tokens/g.json").read_text().splitlines()]
+    assert [one["type"] for one in segments] == ["other", "cells"]
+    assert {one["tokenizer"] for one in segments} == {"bytes"}
+    assert segments[1]["token_count"] == 8 * 20 * 15
+    assert float(os.getxattr(mount.path / "g.json", "user.stowken.ratio")) > 1
     (control / "verify").write_text("1")
     assert json.loads((control / "verify.json").read_text())["clean"]
     assert "g.json" not in (control / "near-duplicates").read_text()
