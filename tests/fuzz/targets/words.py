@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -71,6 +72,7 @@ def _recipe(content: bytes) -> None:
     put_together(content, _CELLS)
 
 
+@cache
 def _recipes() -> list[bytes]:
     made = (zlib.compressobj(level, zlib.DEFLATED, -15) for level in (0, 6, 9))
     streams = [one.compress(_CELLS * 9) + one.flush() for one in made]
