@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stowkenfs.context.eviction import EvictionOp
 from stowkenfs.context.messages import Count, Dialogue
@@ -117,14 +116,3 @@ def _run(
             steps.append(Step(op, before, state.total, messages))
         useful = useful or bool(messages)
     return useful
-
-
-def step_to_dict(step: Step) -> dict[str, Any]:
-    """A step for programs."""
-    return {
-        "operation": step.label,
-        "messages": len(step.messages),
-        "first_message": step.first_message,
-        "tokens_before": step.tokens_before,
-        "tokens_after": step.tokens_after,
-    }

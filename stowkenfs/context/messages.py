@@ -78,17 +78,8 @@ class Message:
     root: Path = ()
     content_key: str = "content"
     is_marked: bool = False
-    group: str | None = None
-    fixed: int = MESSAGE_TOKENS
-
-    @property
-    def tokens(self) -> int:
-        return self.fixed + sum([part.tokens for part in self.parts])
-
-    @property
-    def is_result(self) -> bool:
-        """Whether it only answers calls."""
-        return bool(self.parts) and all(part.kind is PartKind.RESULT for part in self.parts)
+    tokens: int = MESSAGE_TOKENS
+    """Of the whole message as it was read, once it is measured."""
 
 
 @dataclass(slots=True)
@@ -117,10 +108,14 @@ class Dialogue:
 def measure(dialogue: Dialogue, count: Count) -> None:
     """Fill in all ``tokens``."""
     parts = [part for message in dialogue.messages for part in message.parts]
-    counts = count([*dialogue.preamble, *(part.text for part in parts)])
-    dialogue.preamble_tokens = sum(counts[: len(dialogue.preamble)])
-    for part, tokens in zip(parts, counts[len(dialogue.preamble) :], strict=True):
-        part.tokens = part.fixed + tokens
+    counts = iter(count([*dialogue.preamble, *[part.text for part in parts]]))
+    dialogue.preamble_tokens = sum([next(counts) for _ in dialogue.preamble])
+    for message in dialogue.messages:
+        tokens = MESSAGE_TOKENS
+        for part in message.parts:
+            part.tokens = part.fixed + next(counts)
+            tokens += part.tokens
+        message.tokens = tokens
 
 
 def value_at(value: Any, path: Path) -> Any:

@@ -280,6 +280,7 @@ def _take_back(state: State, before: set[int]) -> None:
 
 
 def _mark_gone(state: State) -> None:
+    gone, collapsed = state.gone, Collapsed()
     for handle in state.table:
-        if handle.message in state.gone:
-            handle.residency = Collapsed()
+        if handle.message in gone:
+            handle.residency = collapsed

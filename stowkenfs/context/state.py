@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from stowkenfs.context.addresses import SpoolName, check_of, check_of_range
 from stowkenfs.context.contents import part_content
-from stowkenfs.context.handles import Handle, HandleKind, HandleTable
+from stowkenfs.context.handles import RESIDENT, Handle, HandleKind, HandleTable
 from stowkenfs.context.messages import (
     MESSAGE_TOKENS,
     REPLY_TOKENS,
@@ -32,6 +32,8 @@ REMOVED: Final = object()
 """In place of what a message has no more."""
 
 _AGENT_TOOLS: Final = frozenset({"Task", "Agent", "task", "agent", "dispatch_agent"})
+_APART: Final = frozenset({PartKind.RESULT, PartKind.MEDIA})
+"""Parts with handles of their own."""
 _BYTES_A_TOKEN: Final = 3  # of a preview; an estimate, which is measured later
 
 
@@ -100,42 +102,34 @@ class State:
         kept = self.config.preview_bytes // _BYTES_A_TOKEN + LINE_TOKENS
         found: list[Handle] = []
         for message in self.messages:
-            pinned = message.index in self.pinned
-            page = Handle.resident(
-                len(found), HandleKind.MEMORY_PAGE, 0, message=message.index, pinned=pinned
+            at = message.index
+            pinned = at in self.pinned
+            page = Handle(
+                len(found), HandleKind.MEMORY_PAGE, RESIDENT, message.tokens, None, at, pinned
             )
             found.append(page)
             self.pages.append(page)
-            apart = 0
             for part in message.parts:
-                if part.kind not in (PartKind.RESULT, PartKind.MEDIA) or not part.is_whole:
+                if part.kind not in _APART or not part.is_whole:
                     continue
-                is_text = part.kind is PartKind.RESULT
-                apart += part.tokens
+                stays = kept if part.kind is PartKind.RESULT else LINE_TOKENS
+                if part.kind is PartKind.RESULT and not self._is_large(part):
+                    stays = part.tokens
                 self.parts[len(found)] = message, part
+                kind = _kind(part, names.get(part.call_id))
+                stays = min(part.tokens, stays)
                 found.append(
-                    Handle.resident(
-                        len(found),
-                        _kind(part, names.get(part.call_id)),
-                        part.tokens,
-                        source=part.call_id,
-                        message=message.index,
-                        pinned=pinned,
-                        kept_tokens=min(
-                            part.tokens, self._kept(part, kept) if is_text else LINE_TOKENS
-                        ),
-                    )
+                    Handle(len(found), kind, RESIDENT, part.tokens, part.call_id, at, pinned, stays)
                 )
-            page.tokens = message.tokens - apart
+                page.tokens -= part.tokens
         return HandleTable(found)
 
-    def _kept(self, part: Part, preview_tokens: int) -> int:
-        """An estimate of what stays of a result; all of one that is small."""
+    def _is_large(self, part: Part) -> bool:
+        """Whether a result is long enough to be spooled."""
         threshold = self.config.spool_bytes
         if not 0 < threshold < 4 * len(part.text):
-            return part.tokens
-        size_bytes = len(part.text.encode("utf-8", "surrogatepass"))
-        return preview_tokens if threshold < size_bytes else part.tokens
+            return False
+        return threshold < len(part.text.encode("utf-8", "surrogatepass"))
 
     # Names
 

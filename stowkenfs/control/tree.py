@@ -3,8 +3,10 @@
 from stowkenfs.control.alike import NEAR_DUPLICATES
 from stowkenfs.control.collection import GC
 from stowkenfs.control.compaction import COMPACT
+from stowkenfs.control.contexts import BudgetsDirectory, FittedViews, SpoolDirectory
 from stowkenfs.control.job_files import job_files
 from stowkenfs.control.jobs import Jobs, JobsFile
+from stowkenfs.control.kept_log import KeptLog
 from stowkenfs.control.lists import list_files
 from stowkenfs.control.nodes import GrowingFile, StaticDirectory, TextFile
 from stowkenfs.control.rebuilding import REINDEX
@@ -58,6 +60,7 @@ before the first one what can be written; with .json behind its name it is for p
   echo 1 > verify            read everything, check every checksum
 
   tail -f progress           what the running job does
+  cat log                    the last of what the mount said; why it refused something
   cat jobs                   which job runs, and which ones did
   echo cancel > jobs         stop the running job; what it did until then is kept
 
@@ -65,6 +68,10 @@ Other views of the same files.
 
   cat tokens/PATH            a file as its stored segments: type, tokenizer, ids, hash
   cat conversations/ID.json  a conversation by the id that its file gives itself
+  cat context/8000/PATH      a conversation fitted into 8,000 tokens (any budget is there),
+                             in the format of the file, ready to be sent
+  cat context/8000/PATH.plan what was done for it (.plan.json for programs)
+  cat spool/NAME             what left it for that, whole; names stand in its place
 
 Every file also has attributes:
 
@@ -72,7 +79,9 @@ Every file also has attributes:
 """
 
 
-def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> StaticDirectory:
+def control_tree(
+    vault: Vault, jobs: Jobs, kept_log: KeptLog, mountpoint: str, options: str
+) -> StaticDirectory:
     """Everything under ``.stowken/``; ``jobs`` are those that are asked for there."""
     where = WhereView(vault)
     status = Status(vault, jobs, mountpoint, options)
@@ -85,6 +94,7 @@ def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> Sta
             b"where": WhereFile(where, as_json=False),
             b"where.json": WhereFile(where, as_json=True),
             b"progress": GrowingFile(jobs.text),
+            b"log": GrowingFile(kept_log.text),
             b"jobs": JobsFile(jobs),
             b"train": StaticDirectory(
                 {
@@ -100,5 +110,7 @@ def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> Sta
             **job_files(vault, jobs, VERIFY),
             b"tokens": TokensDirectory(vault),
             b"conversations": ConversationsDirectory(vault),
+            b"context": BudgetsDirectory(FittedViews(vault)),
+            b"spool": SpoolDirectory(vault),
         }
     )
