@@ -43,8 +43,7 @@ def command(path: Path, budget: int, plan: bool, as_json: bool) -> None:
     \b
     EXIT STATUS
       0  all is well
-      1  it failed: there is no such file, it is no conversation, or the budget is too small for
-         what has to stay
+      1  it failed: no such file, no conversation, or a budget too small for what has to stay
       2  wrong usage
       3  the vault is locked by a process that has not mounted it
       4  the vault is damaged and cannot be opened

@@ -48,8 +48,8 @@ class PartKind(Enum):
 class Part:
     """One text of a message, or an image.
 
-    ``path``: its place in the message's value. ``is_whole``: the value there is that text, or
-    blocks of text that make it up, and another text may take its place. ``call_id``: of a call,
+    ``path``: its place in the message's value. ``is_whole``: the value there is that text, and
+    another may take its place. ``call_id``: of a call,
     and of what answers it. ``name``: the tool's. ``fixed``: tokens beside those of the text.
     """
 

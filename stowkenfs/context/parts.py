@@ -96,31 +96,18 @@ def _block(block: Any, path: Path) -> Iterator[Part]:
 
 
 def _result(content: Any, call_id: str | None, path: Path) -> Iterator[Part]:
-    """What answers a call: one part with its text, and one for each image in it."""
+    """What answers a call: its text, or each of its blocks."""
     kind = PartKind.RESULT
     if isinstance(content, str):
         yield Part(kind, content, path, call_id, fixed=CALL_TOKENS)
         return
-    blocks = content if isinstance(content, list) else []
-    if blocks and all(_is_text(block) for block in blocks):
-        text = "\n".join(block if isinstance(block, str) else block["text"] for block in blocks)
-        yield Part(kind, text, path, call_id, fixed=CALL_TOKENS)
-        return
-    # Its marks, also where it has no text.
+    # Its marks, also where it has no text; then block by block.
     yield Part(kind, "", path, call_id, is_whole=False, fixed=CALL_TOKENS)
-    for at, block in enumerate(blocks):
+    for at, block in enumerate(content if isinstance(content, list) else ()):
         for part in _block(block, (*path, at)):
             if part.kind is PartKind.TEXT:
                 part.kind, part.call_id = kind, call_id
             yield part
-
-
-def _is_text(block: Any) -> bool:
-    return isinstance(block, str) or (
-        isinstance(block, dict)
-        and block.get("type") in _TEXT_BLOCKS
-        and isinstance(block.get("text"), str)
-    )
 
 
 def _media(block: Mapping[str, Any], path: Path) -> Part:
