@@ -5,10 +5,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-WORDS = (
+TEXT = (
     "the tide runs out at seven and boats wait in the harbour while Ada counts crates "
     'def main ( ) : return 0 潮汐 🚢 naïve \n\n   {"a": 1}'
-).split(" ")
+)
+WORDS = TEXT.split(" ")
 
 
 @st.composite
@@ -125,9 +126,9 @@ def anthropic_messages(draw: st.DrawFn) -> list[dict[str, Any]]:
         add("assistant", blocks)
         add("user", results)
     for message in messages:
-        if len(message["content"]) == 1 and message["content"][0]["type"] == "text":
-            if draw(st.booleans()):
-                message["content"] = message["content"][0]["text"]
+        first = message["content"][0]
+        if len(message["content"]) == 1 and first["type"] == "text" and draw(st.booleans()):
+            message["content"] = first["text"]
     return messages
 
 

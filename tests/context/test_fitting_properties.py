@@ -1,5 +1,6 @@
 """Budget, pairs and pins are kept, for any conversation and any budget."""
 
+import contextlib
 import json
 import os
 from functools import lru_cache
@@ -13,6 +14,7 @@ from stowkenfs.context.addresses import parse_spool_name
 from stowkenfs.context.contents import spooled_content
 from stowkenfs.context.pressure import ContextConfig
 from stowkenfs.context.reading import read_conversation
+from stowkenfs.errors import NotAConversation
 from stowkenfs.frames.tokenizer import tokenize
 from stowkenfs.ids import Vocabulary
 from stowkenfs.vault.contexts import FittedDocument, fit_document
@@ -204,9 +206,5 @@ def test_the_same_again_is_the_same(request_, config):
 @slowly
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_a_conversation_or_none(budget, content):
-    from stowkenfs.errors import NotAConversation
-
-    try:
+    with contextlib.suppress(NotAConversation):
         fit_document(content, ContextConfig(budget), {}, 1)
-    except NotAConversation:
-        pass

@@ -40,9 +40,9 @@ def openai_violations(messages: list[dict[str, Any]]) -> list[str]:
             role not in ("counselor", "chatgpt", "bing", "bard")
         ):
             wrong.append(f"role {role!r} at {at}")
-        if message.get("content") is None and not message.get("tool_calls"):
-            if not message.get("function_call") and message.get("reasoning_content") is None:
-                wrong.append(f"nothing said at {at}")
+        said = ("content", "tool_calls", "function_call", "reasoning_content")
+        if all(message.get(field) in (None, []) for field in said):
+            wrong.append(f"nothing said at {at}")
     if waiting:
         wrong.append("calls without an answer at the end")
     return [one.partition(" at ")[0].partition(" before ")[0] for one in wrong]
@@ -82,7 +82,7 @@ def request_of_session(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages that a session log becomes when it goes on: neighbours of a role are one."""
     messages: list[dict[str, Any]] = []
     for line in lines:
-        inner = line.get("message")
+        inner = line.get("message", {})
         if line.get("type") not in ("user", "assistant") or line.get("isSidechain"):
             continue
         content = inner["content"]
@@ -145,6 +145,9 @@ def tokens_of_message(message: dict[str, Any], count: Count) -> int:
             total += count(message[name])
     for call in message.get("tool_calls") or ():
         asked = call.get("function") or call.get("custom")
+        if not isinstance(asked, dict):  # a log's own way
+            total += 8 + count(_compact(call))
+            continue
         given = asked.get("arguments", asked.get("input"))
         total += 8 + count(asked.get("name") or "")
         total += count(given if isinstance(given, str) else _compact(given))
