@@ -64,13 +64,13 @@ def anthropic_violations(messages: list[dict[str, Any]]) -> list[str]:
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if not blocks:
             wrong.append("nothing said")
-        answered = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+        answered = [block["tool_use_id"] for block in blocks if block.get("type") == "tool_result"]
         if sorted(answered) != sorted(called):
             wrong.append("calls and answers differ")
-        kinds = [block["type"] for block in blocks]
+        kinds = [block.get("type") for block in blocks]
         if "tool_result" in kinds and kinds.index("tool_result") != 0:
             wrong.append("an answer is not the first block")
-        called = [block["id"] for block in blocks if block["type"] == "tool_use"]
+        called = [block["id"] for block in blocks if block.get("type") == "tool_use"]
         if called and role != "assistant":
             wrong.append("the user calls")
     if called:
@@ -92,7 +92,7 @@ def request_of_session(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         else:
             messages.append({"role": inner["role"], "content": list(blocks)})
     for message in messages:  # answers come first, whatever else was said meanwhile
-        message["content"].sort(key=lambda block: block["type"] != "tool_result")
+        message["content"].sort(key=lambda block: block.get("type") != "tool_result")
     return messages
 
 
