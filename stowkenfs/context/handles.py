@@ -15,6 +15,8 @@ class HandleKind(Enum):
     TOOL_RESULT = "tool_result"
     MEMORY_PAGE = "memory_page"
     """What somebody said: text of a message."""
+    THOUGHT = "thought"
+    """What the model thought before it spoke; nobody needs it afterwards."""
     KNOWLEDGE_ENTRY = "knowledge_entry"
     """An image, a document: what was brought in from elsewhere."""
     SPOOL_FILE = "spool_file"

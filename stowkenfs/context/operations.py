@@ -22,7 +22,7 @@ from stowkenfs.context.notes import line_note, snipped
 from stowkenfs.context.parts import compact_json
 from stowkenfs.context.planner import LINE_TOKENS, PLACEHOLDER_TOKENS
 from stowkenfs.context.spooling import plan_spool
-from stowkenfs.context.state import REMOVED, State
+from stowkenfs.context.state import REMOVED, State, is_apart
 
 _LEAF_CHARACTERS_MIN = 200
 """Shorter texts in the arguments of a call are not snipped."""
@@ -86,28 +86,23 @@ def _drop_twin(state: State, message: Message) -> None:
 
 
 def _decay(state: State, op: TimeDecayMicro, target: int) -> Sequence[int]:
-    changed: list[int] = []
+    changed: set[int] = set()
     first = op.first_message or 0
     for handle in state.table:
         if state.total <= target:
             break
-        if handle.kind is HandleKind.MEMORY_PAGE:
-            message = state.messages[handle.message or 0]
-            if (
-                message.index >= first
-                and _is_here(state, handle)
-                and _forget_thoughts(state, message)
-            ):
-                changed.append(message.index)
-                _weigh(state, handle)
-        elif (handle.message or 0) >= first and _is_here(state, handle):
-            message, part = state.parts[handle.id]
-            if part.tokens > state.config.micro_tokens and not isinstance(
-                handle.residency, PagedOut
-            ):
-                note = line_note(part, state.path_of(message, part))
-                changed += _put(state, handle, note, PagedOut(MemoryTier.EPISODIC))
-    return changed
+        if (handle.message or 0) < first or handle.id not in state.parts:
+            continue
+        if not _is_here(state, handle) or isinstance(handle.residency, PagedOut):
+            continue
+        if handle.kind is HandleKind.THOUGHT:
+            changed.update(_forget(state, handle))
+            continue
+        message, part = state.parts[handle.id]
+        if part.tokens > state.config.micro_tokens:
+            note = line_note(part, state.path_of(message, part))
+            changed.update(_put(state, handle, note, PagedOut(MemoryTier.EPISODIC)))
+    return sorted(changed)
 
 
 def _is_here(state: State, handle: Handle) -> bool:
@@ -115,29 +110,24 @@ def _is_here(state: State, handle: Handle) -> bool:
     return not handle.pinned and at not in state.gone and at not in state.hidden
 
 
-def _forget_thoughts(state: State, message: Message) -> bool:
-    """Take what was thought out of a message; a message of nothing else goes, if it may."""
-    thoughts = [one for one in message.parts if one.kind is PartKind.THINKING and one.tokens]
-    if not thoughts:
-        return False
-    if len(thoughts) == len(message.parts):
-        if not message.root:
-            return False  # the roles of its neighbours would meet
+def _forget(state: State, handle: Handle) -> Sequence[int]:
+    """Take what was thought out of a message; a line of nothing else goes."""
+    message, part = state.parts[handle.id]
+    handle.residency, handle.kept_tokens = PagedOut(MemoryTier.SEMANTIC), 0
+    if all(one.kind is PartKind.THINKING for one in message.parts):
         state.hide(message)
-        return True
-    for part in thoughts:
+    elif part.tokens:
         state.replace(message, part, part.path, REMOVED, 0)
-    return True
+    else:
+        return ()
+    return (message.index,)
 
 
 def _weigh(state: State, page: Handle) -> None:
     """Tell the page of a message what the message takes now beside its results."""
     at = page.message or 0
-    apart = sum(
-        part.tokens
-        for part in state.messages[at].parts
-        if part.kind in (PartKind.RESULT, PartKind.MEDIA) and part.is_whole
-    )
+    message = state.messages[at]
+    apart = sum(part.tokens for part in message.parts if is_apart(message, part))
     page.tokens = state.tokens[at] - apart
 
 

@@ -30,11 +30,16 @@ LINE_TOKENS: Final = 40
 """About what a line takes that stands for a result."""
 PLACEHOLDER_TOKENS: Final = 80
 """About what the placeholder of a range takes."""
+IN_PLACE: Final = frozenset({HandleKind.MEMORY_PAGE, HandleKind.THOUGHT})
+"""What is never spooled."""
 
 
 class _Candidate(NamedTuple):
+    """An operation, the first and last message that it is about, and what it would bring."""
+
     op: EvictionOp
     first: int
+    last: int
     saving: int
 
 
@@ -99,9 +104,10 @@ def _soft(
     spooled = 0
     if config.spool_bytes and rho > levels.spool and decay is None:
         for one in table:
-            if one.kind is not HandleKind.MEMORY_PAGE and one.saving:
+            if one.kind not in IN_PLACE and one.saving:
                 spooled += one.saving
-                yield _Candidate(Spool(one.id, one.message), one.message or 0, one.saving)
+                at = one.message or 0
+                yield _Candidate(Spool(one.id, one.message), at, at, one.saving)
     snip = _snip(table, config) if rho > levels.snip else None
     if snip is not None:
         yield snip
@@ -117,18 +123,20 @@ def _soft(
 def _decay(table: HandleTable, config: ContextConfig) -> _Candidate | None:
     """What time decay would bring."""
     large = [
-        (one.message or 0, one.tokens if one.residency.occupies_context else one.kept_tokens)
+        one
         for one in table
         if one.kind is not HandleKind.MEMORY_PAGE
         and not one.pinned
         and not isinstance(one.residency, (Collapsed, PagedOut))
+        and (one.kind is HandleKind.THOUGHT or _tokens_now(one) > config.micro_tokens)
     ]
-    large = [(at, tokens) for at, tokens in large if tokens > config.micro_tokens]
     if not large:
         return None
-    first = min(at for at, _ in large)
-    saving = sum(tokens - LINE_TOKENS for _, tokens in large)
-    return _Candidate(TimeDecayMicro(first), first, saving)
+    first, last = large[0].message or 0, large[-1].message or 0
+    saving = sum(
+        _tokens_now(one) - (0 if one.kind is HandleKind.THOUGHT else LINE_TOKENS) for one in large
+    )
+    return _Candidate(TimeDecayMicro(first), first, last, saving)
 
 
 def _snip(table: HandleTable, config: ContextConfig) -> _Candidate | None:
@@ -144,16 +152,20 @@ def _snip(table: HandleTable, config: ContextConfig) -> _Candidate | None:
     ]
     if not large:
         return None
-    first = min(one.message or 0 for one in large)
+    first, last = large[0].message or 0, large[-1].message or 0
     saving = sum(one.tokens - cap for one in large)
-    return _Candidate(Snip(config.snip_ratio, first), first, saving)
+    return _Candidate(Snip(config.snip_ratio, first), first, last, saving)
 
 
 def _from_message(one: _Candidate, first: int, opening: int) -> _Candidate | None:
     """What of a candidate is about messages from ``first`` on, or the opening."""
+    if one.first < opening:
+        return one
+    begin = max(one.first, first)
+    if begin > one.last:
+        return None
     if isinstance(one.op, Spool):
-        return one if one.first >= first or one.first < opening else None
-    begin = one.first if one.first < opening else max(one.first, first)
+        return one
     return one._replace(op=replace(one.op, first_message=begin), first=begin)
 
 
@@ -190,8 +202,8 @@ def _first_kept(rho: float, table: HandleTable, config: ContextConfig, opening: 
     first = (going[0].message or 0) + 1 if going else opening
     for message, some in groupby(going, key=lambda one: one.message or 0):
         for one in some:
-            tokens = _tokens_now(one) - one.saving
-            room -= min(tokens, cap) if one.kind is HandleKind.MEMORY_PAGE else tokens
+            is_page = one.kind is HandleKind.MEMORY_PAGE
+            room -= min(one.tokens, cap) if is_page else _tokens_now(one) - one.saving
         if room < 0:
             break
         first = message

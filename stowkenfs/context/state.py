@@ -32,8 +32,6 @@ REMOVED: Final = object()
 """In place of what a message has no more."""
 
 _AGENT_TOOLS: Final = frozenset({"Task", "Agent", "task", "agent", "dispatch_agent"})
-_APART: Final = frozenset({PartKind.RESULT, PartKind.MEDIA})
-"""Parts with handles of their own."""
 _BYTES_A_TOKEN: Final = 3  # of a preview; an estimate, which is measured later
 
 
@@ -110,11 +108,11 @@ class State:
             found.append(page)
             self.pages.append(page)
             for part in message.parts:
-                if part.kind not in _APART or not part.is_whole:
+                if not is_apart(message, part):
                     continue
-                stays = kept if part.kind is PartKind.RESULT else LINE_TOKENS
-                if part.kind is PartKind.RESULT and not self._is_large(part):
-                    stays = part.tokens
+                stays = LINE_TOKENS
+                if part.kind is PartKind.RESULT:
+                    stays = kept if self._is_large(part) else part.tokens
                 self.parts[len(found)] = message, part
                 kind = _kind(part, names.get(part.call_id))
                 stays = min(part.tokens, stays)
@@ -189,7 +187,17 @@ class State:
         return range_note(last - first, tokens, self.path_of_range(first, last))
 
 
+def is_apart(message: Message, part: Part) -> bool:
+    """Whether a part has a handle of its own, beside the page of its message."""
+    if part.kind is PartKind.THINKING:
+        # Without it there has to be something left; a line of a log may go as a whole.
+        return bool(message.root) or any(one.kind is not part.kind for one in message.parts)
+    return part.is_whole and part.kind in (PartKind.RESULT, PartKind.MEDIA)
+
+
 def _kind(part: Part, tool: str | None) -> HandleKind:
+    if part.kind is PartKind.THINKING:
+        return HandleKind.THOUGHT
     if part.kind is PartKind.MEDIA:
         return HandleKind.KNOWLEDGE_ENTRY
     return HandleKind.SUB_AGENT_JOIN if tool in _AGENT_TOOLS else HandleKind.TOOL_RESULT
