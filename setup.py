@@ -18,6 +18,13 @@ setup(
             depends=sorted(map(str, SOURCES.glob("*.h"))),
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
             optional=True,
-        )
+        ),
+        Extension(
+            "stowkenfs.fs._session",
+            sources=["stowkenfs/fs/csrc/session.c"],
+            extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
+            libraries=["dl"],  # a part of libc since glibc 2.34
+            optional=True,
+        ),
     ]
 )

@@ -9,7 +9,8 @@ _FUSE_WORDS = frozenset(("allow_other", "allow_root", "ro", "nodev", "nosuid", "
 _FSTAB_WORDS = frozenset(("rw", "defaults", "auto", "noauto", "user", "nouser", "users", "_netdev",
                           "nofail", "owner", "group", "relatime", "async"))  # fmt: skip
 
-_OWN_WORDS = frozenset(("control", "writeback", "workers", "seal_after", "near_dedup", "receive"))
+_OWN_WORDS = frozenset(("control", "writeback", "workers", "seal_after", "near_dedup", "receive",
+                        "invalidate"))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class MountOptions:
     which the kernel loses if the daemon dies), workers=N (processes that encode; default
     one for each processor, at most 4), seal_after=SECONDS (default 1), near_dedup=SIMILARITY
     (store what is nearly the same as something stored as its difference; default off),
-    receive=direct|pyfuse3 (how requests are received; the second is slower).
+    receive=direct|pyfuse3 (how requests are received; the second is slower),
+    invalidate=explicit|auto (auto: the kernel forgets what it has of a file that is written to).
     Words of fstab and systemd (_netdev, nofail, x-…) are accepted and mean nothing here.
     """
 
@@ -32,6 +34,7 @@ class MountOptions:
     seal_after_seconds: float = 1.0
     near_dedup_threshold: float | None = None
     receive_direct: bool = True
+    keep_pages: bool = True
     words: tuple[str, ...] = field(default=())
 
     @classmethod
@@ -50,7 +53,7 @@ class MountOptions:
                 raise BadRequest(
                     f"unknown mount option {word!r}; known are {', '.join(sorted(_FUSE_WORDS))}, "
                     "control=hidden|visible, writeback, workers=N, seal_after=SECONDS, "
-                    "near_dedup=SIMILARITY, receive=direct|pyfuse3"
+                    "near_dedup=SIMILARITY, receive=direct|pyfuse3, invalidate=explicit|auto"
                 )
         return cls(
             fuse=frozenset(fuse),
@@ -60,6 +63,7 @@ class MountOptions:
             seal_after_seconds=_seconds(own, "seal_after", 1.0),
             near_dedup_threshold=_similarity(own, "near_dedup"),
             receive_direct=_choice(own, "receive", ("direct", "pyfuse3")) == "direct",
+            keep_pages=_choice(own, "invalidate", ("explicit", "auto")) == "explicit",
             words=words,
         )
 

@@ -19,6 +19,7 @@ from stowkenfs.control.jobs import Jobs
 from stowkenfs.control.kept_log import KeptLog
 from stowkenfs.control.tree import control_tree
 from stowkenfs.errors import MountFailed
+from stowkenfs.fs.agreement import keep_pages
 from stowkenfs.fs.control_nodes import ControlNodes
 from stowkenfs.fs.operations import StowkenOperations
 from stowkenfs.fs.options import MountOptions
@@ -98,6 +99,7 @@ async def _serve(
         )
         if options.receive_direct:
             receive_at_once()
+        keep_pages(keep=options.keep_pages)
         with place():
             _mount(operations, where, options)
         with trio.open_signal_receiver(*_heeded()) as signals:

@@ -1,6 +1,5 @@
 """Where things lie: blocks, packs, keys for deduplication, extents of documents."""
 
-import json
 import threading
 from bisect import bisect_right, insort
 from collections import defaultdict
@@ -11,9 +10,10 @@ from stowkenfs.ids import InodeNo, PackNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.extents import ExtentTable
 from stowkenfs.index.frozen_tree import FrozenTree
+from stowkenfs.index.hot_keys import HotKeys
 from stowkenfs.index.rows import Extent
 
-__all__ = ["BLOCK_COLUMNS", "KEY_TABLES", "BlockPlace", "Catalogue", "Extent"]
+__all__ = ["BLOCK_COLUMNS", "BlockPlace", "Catalogue", "Extent"]
 
 LOCATED_BLOCKS_MAX = 16384
 _LOCATING = {
@@ -23,7 +23,6 @@ _LOCATING = {
     "frozen_name": "parent, name",
 }
 """Tables that say where blocks lie, and their primary keys."""
-KEY_TABLES = ("record_key", "segment_key", "template_key")
 
 BLOCK_COLUMNS = "kind, first, count, pack, offset, stored, raw, content, skip, layout, base, brings"
 """Of the table ``block``, in the order of BlockPlace."""
@@ -67,8 +66,7 @@ class Catalogue:
     """Queries on blocks, keys and extents.
 
     Guarded by ``_lock``: ``_firsts`` and ``_places``, a cache of at most LOCATED_BLOCKS_MAX rows.
-    Event loop's thread: ``_next_numbers``, ``_last_pack``, and ``added_keys``, how many rows
-    were given to the tables of keys since somebody set it to 0. Numbers taken by what was never
+    Event loop's thread: ``_next_numbers``, ``_last_pack``. Numbers taken by what was never
     committed are given out again by the next opening only. Those of blocks that were dropped
     are never given out again: what was dropped may lie in its pack for long.
     """
@@ -76,13 +74,13 @@ class Catalogue:
     def __init__(self, connection: Connection, frozen: FrozenTree | None = None) -> None:
         self._connection = connection
         self._extents = ExtentTable(connection, frozen or FrozenTree(connection))
+        self.keys = HotKeys(connection)
         self._lock = threading.Lock()
         self._firsts: defaultdict[int, list[int]] = defaultdict(list)  # {kind: sorted firsts}
         self._places: dict[tuple[int, int], BlockPlace] = {}  # {(kind, first): place}
         self._version = 0  # grows when places change
         self._next_numbers: dict[int, int] = {}  # {kind: one past the last that is taken}
         self._kept_packs: frozenset[PackNo] = frozenset()
-        self.added_keys = 0
         self._last_pack = 0  # the highest given out or dropped in this process
 
     # Blocks and packs
@@ -339,16 +337,6 @@ class Catalogue:
         )
         return self._connection.all(f"{query} ORDER BY offset", (pack,))
 
-    def forget_keys(self, table: str, below: int, rows: int) -> bool:
-        """Remove up to ``rows`` keys of numbers below ``below``; whether there may be more."""
-        assert table in KEY_TABLES
-        cursor = self._connection.execute(
-            f"DELETE FROM {table} WHERE key IN"  # noqa: S608
-            f" (SELECT key FROM {table} WHERE no < ? LIMIT ?)",
-            (below, rows),
-        )
-        return cursor.rowcount == rows
-
     def drop_pack(self, pack: PackNo) -> None:
         # Its number is not given out again while caches may remember its blocks by it.
         self._last_pack = max(self._last_pack, pack)
@@ -368,36 +356,6 @@ class Catalogue:
             " SET frames = frames + excluded.frames, bytes = bytes + excluded.bytes",
             [(kind, count, size) for kind, (count, size) in frames.items()],
         )
-
-    # Keys
-
-    # One statement for many keys: sqlite3 gives up the GIL at each step, and may wait for it
-    # as long as some thread computes.
-
-    def find_keys(self, table: str, keys: Sequence[int]) -> dict[int, int]:
-        """``{key: number}`` of those that are known. Event loop's thread; slice long lists."""
-        assert table in KEY_TABLES
-        sql = f"SELECT t.key, t.no FROM json_each(?) JOIN {table} AS t ON t.key = value"  # noqa: S608
-        return dict(self._connection.all(sql, (json.dumps(list(keys)),)))
-
-    def count_keys(self, table: str, rows_max: int) -> int:
-        """How many keys a table has, or ``rows_max`` if there are more."""
-        assert table in KEY_TABLES
-        row = self._connection.one(
-            f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT ?)",  # noqa: S608
-            (rows_max,),
-        )
-        return int(row[0]) if row else 0
-
-    def add_keys(self, table: str, rows: Sequence[tuple[int, int]]) -> None:
-        """Remember ``(key, number)`` pairs; the first number of a key stays."""
-        assert table in KEY_TABLES
-        sql = (
-            f"INSERT OR IGNORE INTO {table}"  # noqa: S608 - as above
-            " SELECT value ->> 0, value ->> 1 FROM json_each(?)"
-        )
-        self._connection.execute(sql, (json.dumps(rows),))
-        self.added_keys += len(rows)
 
     # Settings
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from stowkenfs.errors import IndexDamaged, UnknownFormat
+from stowkenfs.errors import IndexDamaged
 from stowkenfs.index.change import Change
 from stowkenfs.index.database import Database
 from stowkenfs.index.driver import read_index
@@ -19,8 +19,8 @@ from stowkenfs.index.journal import Journal, entries
 from stowkenfs.index.pending import PendingRows
 from stowkenfs.index.preparing import CHECKPOINT_BYTES
 from stowkenfs.index.scanner import Row, Scanner
-from stowkenfs.index.schema import VERSION
 from stowkenfs.index.space import IndexRoom, Reserve, giving_room
+from stowkenfs.index.told import Told
 
 __all__ = ["CHECKPOINT_BYTES", "Connection", "Row", "Scanner", "read_index"]
 
@@ -39,7 +39,7 @@ CHANGE_ROWS = 16
 class Connection(Database):
     """The index of one vault; ``path`` None keeps it in memory.
 
-    Owned by the event loop's thread: ``pending``, ``_depth``, ``_changing``, ``_undo``.
+    Owned by the event loop's thread: ``pending``, ``_depth``, ``_changing``, ``_told``.
     Without ``journal``, its path, each change is a transaction.
 
     One to read only must have no WAL and no journal, and is what ``is_settled`` says it is.
@@ -60,9 +60,7 @@ class Connection(Database):
         self._depth = 0
         self._whole, self._part = Change(self), nullcontext()
         self._changing = self._beside = self._builds_upon = self._at_once = False
-        self._undo: list[Callable[[], None]] = []
-        self._after: list[Callable[[], None]] = []
-        self._written: list[Callable[[PendingRows], None]] = []
+        self._told = Told()
         self._room: IndexRoom | None = None
         self._rows_possible = PENDING_ROWS_MAX
         self._journal: Journal | None = None
@@ -139,8 +137,7 @@ class Connection(Database):
             return
         with self._translated():
             pending.write(self._writer.executemany)
-        for then in self._written:
-            then(pending)
+        self._told.have_written(pending)
 
     # Statements
 
@@ -183,16 +180,6 @@ class Connection(Database):
         async with super().scanner() as scanner:
             yield scanner
 
-    def is_settled(self) -> bool:
-        """Whether there is nothing that an opening would change."""
-        (version,) = self.all("PRAGMA user_version")[0]
-        if version > VERSION:
-            raise UnknownFormat(version, VERSION)
-        if version == 0:
-            raise self.damaged("it is empty")
-        left = "SELECT 1 FROM draft UNION ALL SELECT 1 FROM inode WHERE nlink = 0 LIMIT 1"
-        return bool(version == VERSION) and self.one(left) is None
-
     def end_writing(self) -> None:
         """Refuse all changes from now on, as a medium that cannot be written."""
         self.execute("PRAGMA query_only = ON")
@@ -222,7 +209,7 @@ class Connection(Database):
     def after_commit(self, then: Callable[[], None]) -> None:
         """Call ``then`` once the transaction or change that is open is kept; else at once."""
         if self._depth or self._changing:
-            self._after.append(then)
+            self._told.after.append(then)
         else:
             then()
 
@@ -231,11 +218,11 @@ class Connection(Database):
 
         It looks by ``peek`` and at ``pending``: the disk may refuse to settle them.
         """
-        self._undo.append(undo)
+        self._told.undo.append(undo)
 
     def on_written(self, then: Callable[[PendingRows], None]) -> None:
         """Call ``then`` with pending rows that the database has now, unless it is rolled back."""
-        self._written.append(then)
+        self._told.written.append(then)
 
     def change(self) -> Change | nullcontext[None]:
         """All or nothing, of ``pending`` rows only; survives the process when it is over.
@@ -255,15 +242,14 @@ class Connection(Database):
         """For ``Change``: keep what it did."""
         self._changing = False
         self._keep_change()
-        if self._after:
-            self._call_after()
+        if self._told.after:
+            self._told.have_kept()
 
     def fail_change(self) -> None:
         """For ``Change``: be as before it."""
         self._changing = False
-        self._after.clear()
         self.pending.undo_change()
-        self._call_undo()
+        self._told.have_undone()
 
     def _make_way(self) -> bool:
         """Before a change: see to its room. Whether it has to be in the database at once."""
@@ -326,7 +312,6 @@ class Connection(Database):
                 self._count(self._journal)
             self._commit()
         except BaseException:
-            self._after.clear()
             self.pending, self._depth = before, 0
             self._roll_back()
             raise
@@ -336,7 +321,8 @@ class Connection(Database):
                 self._rows_possible = 0  # until it was asked again
         if not beside and self._journal is not None:
             self._journal.begin_anew()
-        self._call_after()
+        if not self._changing:
+            self._told.have_kept()
 
     def _commit(self) -> None:
         with self._translated():
@@ -351,25 +337,11 @@ class Connection(Database):
                     (journal.number + 1,),
                 )
 
-    def _call_after(self) -> None:
-        if self._changing:
-            return
-        after, self._after = self._after, []
-        for then in after:
-            then()
-
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
             with suppress(sqlite3.Error):  # SQLite has forgotten it then
                 self._writer.execute("ROLLBACK")
-        self._call_undo()
-
-    def _call_undo(self) -> None:
-        for undo in self._undo:
-            try:
-                undo()
-            except OSError as error:  # of the disk that failed before; each has its turn
-                log.error("after a change that failed: %s", error)  # noqa: TRY400
+        self._told.have_undone()
 
     def shrink(self, pages: int) -> bool:
         """Give up to ``pages`` free pages back to the disk; whether more are left.

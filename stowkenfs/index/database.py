@@ -33,12 +33,13 @@ from pathlib import Path
 import aiosqlite
 import anyio
 
-from stowkenfs.errors import IndexDamaged
+from stowkenfs.errors import IndexDamaged, UnknownFormat
 from stowkenfs.index.driver import as_known_error, sync_name
 from stowkenfs.index.event_loops import asyncio_from_here
 from stowkenfs.index.log_mark import LogMark
 from stowkenfs.index.preparing import prepare
 from stowkenfs.index.scanner import Row, Scanner
+from stowkenfs.index.schema import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -254,6 +255,16 @@ class Database:
             self._forget_room()
         if busy:
             raise OSError(errno.EIO, "index: a sync failed before, and what it left is in use")
+
+    def is_settled(self) -> bool:
+        """Whether there is nothing that an opening would change."""
+        (version,) = self.peek_all("PRAGMA user_version")[0]
+        if version > VERSION:
+            raise UnknownFormat(version, VERSION)
+        if version == 0:
+            raise self.damaged("it is empty")
+        left = "SELECT 1 FROM draft UNION ALL SELECT 1 FROM inode WHERE nlink = 0 LIMIT 1"
+        return bool(version == VERSION) and self.peek(left) is None
 
     def wal_bytes(self) -> int:
         """Size of the WAL, which readers may keep from being reused."""

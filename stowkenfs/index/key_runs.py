@@ -23,8 +23,8 @@ import numpy.typing as npt
 from cachetools import LRUCache
 
 from stowkenfs.errors import Corrupt
-from stowkenfs.index.catalogue import KEY_TABLES
 from stowkenfs.index.connection import Connection
+from stowkenfs.index.hot_keys import KEY_TABLES
 from stowkenfs.index.keys import (
     Grain,
     KeyItems,

@@ -2,6 +2,7 @@
 
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.pending import PendingRows
+from stowkenfs.index.told import Told
 
 
 class Snapshot(Connection):
@@ -19,7 +20,7 @@ class Snapshot(Connection):
         self._room = None
         self._changing = self._beside = self._builds_upon = False
         self._depth = 0
-        self._undo = []
+        self._told = Told()
         self._wal_fd = None
         with self._translated():
             self._writer = self._reader = self._connect()

@@ -91,7 +91,7 @@ class Reserve:
 
         On one that is not, nothing need be taken for the next opening.
         """
-        if _free_bytes(self._path.parent) >= PLENTY_BYTES:
+        if free_bytes(self._path.parent) >= PLENTY_BYTES:
             self.release()
         elif not self.is_held:
             self.is_held = any(self._take(RESERVE_BYTES * part // 16) for part in range(16, 0, -1))
@@ -170,7 +170,7 @@ class IndexRoom:
         self.require()
         if self._is_enough():
             return
-        scarce = _free_bytes(self._log) < PLENTY_BYTES  # else the reserve was just not made yet
+        scarce = free_bytes(self._log) < PLENTY_BYTES  # else the reserve was just not made yet
         if self.is_short and scarce and self._copy_log():
             self._position = 0  # of the next transaction, which so leaves others their room
         if self._take():
@@ -213,7 +213,7 @@ class IndexRoom:
     def _take(self) -> bool:
         """Whether there is room for a transaction now, which is taken where that can be."""
         # A disk that is nearly full would give what it has, and refuse the rest.
-        free = _free_bytes(self._log)
+        free = free_bytes(self._log)
         ahead = STEP_BYTES if free >= 8 * STEP_BYTES else 0
         if free >= PLENTY_BYTES:
             ahead = PLENTY_STEP_BYTES
@@ -225,7 +225,7 @@ class IndexRoom:
         if not codes.isdisjoint(FULL):
             return False
         if codes != {0}:  # a filesystem on which nothing can be taken ahead
-            return _free_bytes(self._log) >= LOG_ROOM_BYTES + DATABASE_ROOM_BYTES
+            return free_bytes(self._log) >= LOG_ROOM_BYTES + DATABASE_ROOM_BYTES
         self._log_end, self._database_end = log_end, database_end
         return True
 
@@ -240,7 +240,8 @@ def _about_bytes(frames: int) -> int:
     return (frames // _ABOUT_PART_FRAMES + 2) * _ABOUT_PART_BYTES
 
 
-def _free_bytes(where: int | Path) -> int:
+def free_bytes(where: int | Path) -> int:
+    """Room for anybody on the disk that a path or descriptor is on, in bytes."""
     about = os.statvfs(where)
     return about.f_bavail * about.f_frsize
 

@@ -88,7 +88,8 @@ class _Shelf:
         return number
 
     def new_keys(self) -> list[tuple[int, int]]:
-        return list(zip(self.keys, range(self.first, self.next_number), strict=True))
+        """Sorted: those that are written one after the other share pages of the table."""
+        return sorted(zip(self.keys, range(self.first, self.next_number), strict=True))
 
 
 class Assembly:

@@ -26,7 +26,7 @@ from stowkenfs.vault.near_round import NearRound
 from stowkenfs.vault.packs import PackedBlock, PackWriter, Tier
 
 KEYS_AT_ONCE = 50
-"""Keys written before it does: each lands on a page of its own."""
+"""Keys written before the loop goes on: where few are new, each lands on a page of its own."""
 
 ROUND_BYTES_MAX = 16 << 20
 
@@ -42,6 +42,17 @@ class Submission:
     batch: EncodedBatch
     fresh: bool = False
     namespace: tuple[bytes, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a round writes. ``frames``: {kind: (count, bytes)}; ``keys``: {table: new rows}."""
+
+    results: list[BatchResult]
+    blocks: list[PackedBlock]
+    frames: dict[int, tuple[int, int]]
+    keys: dict[str, list[tuple[int, int]]]
+    near: NearRound | None
 
 
 class Committer:
@@ -116,13 +127,11 @@ class Committer:
                 await self._look_up(submission.batch, known)
         numbers = {kind: self._catalogue.next_number(kind) for kind in BlockKind}
         near = await self._near.begin(self._level)
-        assembly, results, blocks = await anyio.to_thread.run_sync(
-            self._assemble, submissions, known, numbers, near
-        )
-        if blocks:
-            places = await self._writer.write(blocks)
-            await self._publish(assembly, places)
-        return results
+        made = await anyio.to_thread.run_sync(self._assemble, submissions, known, numbers, near)
+        if made.blocks:
+            places = await self._writer.write(made.blocks)
+            await self._publish(made, places)
+        return made.results
 
     def _assemble(
         self,
@@ -130,7 +139,7 @@ class Committer:
         known: KnownKeys,
         numbers: dict[BlockKind, int],
         near: NearRound | None,
-    ) -> tuple[Assembly, list[BatchResult], list[PackedBlock]]:
+    ) -> "_Made":
         assembly = Assembly(known, numbers, self._level, near)
         results = [assembly.add(one.batch, fresh=one.fresh) for one in submissions]
         blocks = list(assembly.blocks())
@@ -142,7 +151,12 @@ class Committer:
                 encoded = encode_block(block, level=self._level)
                 blocks.append(PackedBlock(block.kind, number, entries, len(payload), 0, encoded))
                 number += entries
-        return assembly, results, blocks
+        keys = {
+            "record_key": assembly.records.new_keys(),
+            "segment_key": assembly.segments.new_keys(),
+            "template_key": assembly.templates.new_keys(),
+        }
+        return _Made(results, blocks, assembly.frames, keys, assembly.near)
 
     async def _look_up(self, batch: EncodedBatch, known: KnownKeys) -> None:
         records = [key for job in batch.records for _, key, _ in job]
@@ -150,21 +164,17 @@ class Committer:
         known.segments |= await self._dedup.segments(batch.segments)
         known.templates |= await self._dedup.templates(batch.templates)
 
-    async def _publish(self, assembly: Assembly, places: Sequence[BlockPlace]) -> None:
+    async def _publish(self, made: "_Made", places: Sequence[BlockPlace]) -> None:
         """Rows of blocks first, in one transaction; keys only help later writers."""
         with self._connection.transaction():
             self._catalogue.add_blocks(places, PackWriter.pack_length(places), Tier.HOT)
-            self._catalogue.count_frames(assembly.frames)
-        for table, shelf in (
-            ("record_key", assembly.records),
-            ("segment_key", assembly.segments),
-            ("template_key", assembly.templates),
-        ):
-            for some in slices(shelf.new_keys(), KEYS_AT_ONCE):
-                self._catalogue.add_keys(table, some)
+            self._catalogue.count_frames(made.frames)
+        for table, keys in made.keys.items():
+            for some in slices(keys, KEYS_AT_ONCE):
+                self._catalogue.keys.add(table, some)
                 await anyio.lowlevel.checkpoint()
-        if assembly.near is not None:
-            await self._near.note(assembly.near)
+        if made.near is not None:
+            await self._near.note(made.near)
 
     async def _sync_round(self, waiting: Sequence[None]) -> list[bool]:
         self._connection.flush()

@@ -90,7 +90,7 @@ class Dedup:
     ) -> dict[int, int]:
         found: dict[int, int] = {}
         for some in slices(keys, ROWS_AT_ONCE):
-            rows = self._catalogue.find_keys(TABLES[kind], some)
+            rows = self._catalogue.keys.find(TABLES[kind], some)
             found |= {key: no for key, no in rows.items() if not self.is_leaving(kind, no)}
             await anyio.lowlevel.checkpoint()
         missing = [key for key in keys if key not in found]

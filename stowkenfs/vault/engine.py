@@ -18,7 +18,7 @@ from stowkenfs.index.frozen_tree import FrozenTree
 from stowkenfs.index.inodes import InodeTable
 from stowkenfs.index.key_runs import KeyRuns
 from stowkenfs.index.recent import RecentRows
-from stowkenfs.index.space import FULL, giving_room
+from stowkenfs.index.space import FULL, free_bytes, giving_room
 from stowkenfs.store.api import PackStore
 from stowkenfs.store.block import BlockKind
 from stowkenfs.store.local import LocalStore
@@ -26,6 +26,7 @@ from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.dedup import Dedup
 from stowkenfs.vault.draft_files import sync_drafts
+from stowkenfs.vault.due import Due
 from stowkenfs.vault.durability import Durability
 from stowkenfs.vault.files import Clock, FileTable
 from stowkenfs.vault.ingest import Ingest
@@ -124,10 +125,13 @@ class Engine:
             self.ingest,
             self._committer,
             clock=clock,
-            after_seconds=config.seal_after_seconds,
+            due=Due(clock, config.seal_after_seconds, self._free_bytes),
             side_by_side=max(config.workers, 1) + 1,
             transaction=connection.transaction,
         )
+
+    def _free_bytes(self) -> int:
+        return free_bytes(self.directory) if self.directory is not None else 0
 
     def _load_group(self, pack: PackNo, offset_bytes: int, stored_bytes: int) -> bytes:
         return self.reader.payload(pack, offset_bytes, stored_bytes)
@@ -143,7 +147,7 @@ class Engine:
         with giving_room():
             drafts = self.files.recover()
         for ino in drafts:
-            self.sealer.note(ino)
+            self.sealer.due.left(ino)
 
     def _has_leftovers(self, store: LocalStore) -> bool:
         """Whether there is what ``_recover`` might take away."""

@@ -68,7 +68,7 @@ class Maintained(Engine):
             if self.index_log_bytes > CHECKPOINT_BYTES:
                 await self.shorten_index_log()
             # While a job is at work, its end has to do: the log must not wait for it.
-            is_due = self._catalogue.added_keys >= FLUSHED_WHEN_ADDED
+            is_due = self._catalogue.keys.added >= FLUSHED_WHEN_ADDED
             if is_due and not self._maintenance.statistics().locked:
                 await self._flush_keys()
         except OSError as error:
@@ -188,7 +188,7 @@ class Maintained(Engine):
             writer = PackWriter(self._catalogue, self._store, Tier.KEYS)
             async with self._committer.between_rounds():  # each has its keys in the tables
                 below = {kind: self._catalogue.next_number(kind) for kind in TABLES}
-                self._catalogue.added_keys = 0
+                self._catalogue.keys.added = 0
             if await keys.flush_hot(writer, FLUSHED_KEYS_MIN, below):
                 await keys.merge(writer, Grain.EXACT)
                 while self._connection.shrink(INDEX_PAGES_AT_ONCE):

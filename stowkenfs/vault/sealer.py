@@ -30,7 +30,8 @@ from stowkenfs.vault.complaints import (
     is_out_of_memory,
 )
 from stowkenfs.vault.dedup import slices
-from stowkenfs.vault.files import Clock, FileTable
+from stowkenfs.vault.due import NANOSECONDS, Clock, Due
+from stowkenfs.vault.files import FileTable
 from stowkenfs.vault.ingest import Ingest, Piece
 from stowkenfs.vault.live import LiveFile
 from stowkenfs.vault.ranges import Range, fill_whole, is_short_and_whole
@@ -51,20 +52,14 @@ GROUP_BYTES = 2 << 20
 PARTS_AT_ONCE = 16
 """Put in place in one transaction: some milliseconds of the event loop."""
 
-WAIT_SECONDS_MAX = 20.0
-WAITING_MAX = 30_000
-"""What is due waits for a pause of those who write files, but no longer, and of no more files."""
-
 OPEN_DRAFT_BYTES = 8 << 20
 """A file that stays open is sealed up to its last whole line when its draft is this large."""
 
 OPEN_IDLE_SECONDS = 5.0
-RETRY_SECONDS = 30.0
-NANOSECONDS = 1_000_000_000
 
 
 class Sealer:
-    """Owns ``_due``: files with drafts, each with the time (ns) from which it may be sealed."""
+    """Owns ``due``, what waits, and ``_sealing``, what is on its way."""
 
     def __init__(
         self,
@@ -75,7 +70,7 @@ class Sealer:
         committer: Committer,
         *,
         clock: Clock,
-        after_seconds: float,
+        due: Due,
         side_by_side: int,
         transaction: Callable[[], AbstractContextManager[None]],
     ) -> None:
@@ -85,14 +80,11 @@ class Sealer:
         self._ingest = ingest
         self._committer = committer
         self._clock = clock
-        self._after_ns = int(after_seconds * NANOSECONDS)
+        self.due = due
         self._side_by_side = anyio.CapacityLimiter(side_by_side)
         self._transaction = transaction
-        self._due: dict[InodeNo, int] = {}
         self._sealing: set[InodeNo] = set()
-        self._noted_ns = 0  # when a draft was left last
-        self._waits_since: int | None = None  # from when on what is due waits for writers
-        files.on_draft = self.note
+        files.on_draft = due.left
 
     def is_sealing(self, ino: InodeNo) -> bool:
         """Whether the content of a file is on its way to records."""
@@ -101,42 +93,24 @@ class Sealer:
     @property
     def waiting(self) -> int:
         """Files whose drafts wait or are being sealed."""
-        return len(self._due) + len(self._sealing)
-
-    def note(self, ino: InodeNo, *, delay_ns: int | None = None) -> None:
-        """A draft is there; seal it when it has been left alone for a while."""
-        now = self._clock()
-        if delay_ns is None:
-            self._noted_ns = now
-        at = now + (self._after_ns if delay_ns is None else delay_ns)
-        self._due[ino] = max(at, self._due.get(ino, 0))  # one that failed keeps its delay
+        return len(self.due) + len(self._sealing)
 
     async def run(self) -> None:
         """Seal what is due, for ever; while many files are written one after another, later."""
         while True:
-            await anyio.sleep(min(max(self._after_ns / NANOSECONDS / 2, 0.01), 1.0))
+            await anyio.sleep(self.due.pause_seconds)
             try:
                 await self._files.settle_all()
             except OSError as error:
                 complain_of(log, error, "sizes and times are not in the index yet")
-            if not self.waits_for_writers():
-                self._waits_since = None
+            if not self.due.waits_for_writers():
+                self.due.waited()
                 await self.seal_due()
-
-    def waits_for_writers(self) -> bool:
-        """Whether files are being written, and what waits can wait: it would slow them down."""
-        now = self._clock()
-        if self._waits_since is None:
-            self._waits_since = now
-        waited = now - self._waits_since >= int(WAIT_SECONDS_MAX * NANOSECONDS)
-        is_quiet = now - self._noted_ns >= self._after_ns or len(self._due) >= WAITING_MAX
-        return not (is_quiet or waited)
 
     async def seal_due(self, *, everything: bool = False) -> None:
         """Seal what is due now, or ``everything``; return when that is done."""
         self._note_open(everything=everything)
-        now = self._clock()
-        due = [ino for ino, at in self._due.items() if everything or at <= now]
+        due = self.due.now(everything=everything)
         async with anyio.create_task_group() as tasks:
             async for group in self._groups(due):
                 await self._side_by_side.acquire_on_behalf_of(token := object())
@@ -152,7 +126,7 @@ class Sealer:
                 continue
             is_due = live.draft.live_bytes >= OPEN_DRAFT_BYTES or now - live.written_ns >= idle_ns
             if (everything or is_due) and ino not in self._sealing:
-                self._due.setdefault(ino, now)
+                self.due.at_once(ino)
 
     async def _groups(self, due: Sequence[InodeNo]) -> AsyncIterator[list[InodeNo]]:
         """Files side by side up to GROUP_BYTES, so that small ones share a batch."""
@@ -163,7 +137,7 @@ class Sealer:
             try:
                 length = self._files.inode(ino).size
             except NotFound:
-                self._due.pop(ino, None)
+                self.due.remove(ino)
                 continue
             if group and (size + length > GROUP_BYTES or len(group) >= GROUP_FILES):
                 yield group
@@ -177,7 +151,7 @@ class Sealer:
         try:
             # One that another call is sealing now has changed since, and stays due.
             await self._seal_group(
-                [ino for ino in group if ino in self._due and ino not in self._sealing]
+                [ino for ino in group if ino in self.due and ino not in self._sealing]
             )
         except Exception as error:  # drafts are safe, and the mount lives on
             if not isinstance(error, OSError) and not is_out_of_memory(error):
@@ -186,14 +160,14 @@ class Sealer:
                 self._postpone(ino, error)
         except BaseException:  # cancelled: what it did not come to stays due
             for ino in group:
-                self._due.setdefault(ino, 0)
+                self.due.at_once(ino)
             raise
         finally:
             self._side_by_side.release_on_behalf_of(token)
 
     async def _seal_group(self, group: Sequence[InodeNo]) -> None:
         for ino in group:
-            del self._due[ino]
+            self.due.remove(ino)
             self._sealing.add(ino)
         in_use: list[LiveFile] = []
         with ExitStack() as held:
@@ -228,7 +202,7 @@ class Sealer:
             complain(log, OUT_OF_MEMORY)
         else:
             log.error("file %s stays a draft for now: %s", self._name(ino), error)
-        self.note(ino, delay_ns=int(RETRY_SECONDS * NANOSECONDS))
+        self.due.failed(ino, error)
 
     def _name(self, ino: InodeNo) -> str:
         path = self._inodes.path_of(ino)
@@ -322,13 +296,13 @@ class Sealer:
             return
         changed = live.changed_from is not None and live.changed_from < end
         if changed or end < part.replaces_to:
-            self.note(part.ino)
+            self.due.left(part.ino)
             return
         self._files.sealed(live, part.start, end, extents_of(part.start, runs))
         if part.start == 0 and part.about is not None:
             self._inodes.name_conversation(part.ino, part.about.names)
         if live.changed_from is not None and not live.writers:
-            self.note(part.ino)
+            self.due.left(part.ino)
 
     async def remove_stale(self) -> None:
         """Remove draft files that nothing refers to, once that is durable."""

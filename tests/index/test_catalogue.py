@@ -156,10 +156,10 @@ def test_blocks_are_added_all_or_none(connection: Connection) -> None:
 def test_keys(connection: Connection) -> None:
     catalogue = Catalogue(connection)
     low, high = -(2**63), 2**63 - 1
-    catalogue.add_keys("record_key", [(low, 1), (high, 2), (0, 3)])
-    catalogue.add_keys("record_key", [(low, 9)])
-    assert catalogue.find_keys("record_key", [low, 0, 7, high]) == {low: 1, 0: 3, high: 2}
-    assert catalogue.find_keys("segment_key", [low]) == {}
+    catalogue.keys.add("record_key", [(low, 1), (high, 2), (0, 3)])
+    catalogue.keys.add("record_key", [(low, 9)])
+    assert catalogue.keys.find("record_key", [low, 0, 7, high]) == {low: 1, 0: 3, high: 2}
+    assert catalogue.keys.find("segment_key", [low]) == {}
 
 
 def test_frames_are_counted(connection: Connection) -> None:

@@ -516,13 +516,13 @@ def test_hot_keys_become_a_run_while_others_come(
     entries = random_entries(200)
     edges = {-(2**63): 200, 2**63 - 1: 201, 0: 202, -1: 203}
     entries |= edges
-    catalogue.add_keys("segment_key", list(entries.items()))
+    catalogue.keys.add("segment_key", list(entries.items()))
     late = {key + 1: number + 1000 for key, number in entries.items() if key not in edges}
     changed = list(entries)[7]
 
     async def add_late() -> None:
         for row in late.items():
-            catalogue.add_keys("segment_key", [row])
+            catalogue.keys.add("segment_key", [row])
             await anyio.lowlevel.checkpoint()
 
     async def flush() -> int:
@@ -553,7 +553,7 @@ def test_no_more_hot_keys_than_asked_for(
     monkeypatch.setattr(key_runs_module, "ROWS_AT_ONCE", 10)
     monkeypatch.setattr(key_runs_module, "TAKEN_AT_ONCE", 10)
     entries = random_entries(40)
-    Catalogue(table.connection).add_keys("record_key", list(entries.items()))
+    Catalogue(table.connection).keys.add("record_key", list(entries.items()))
     keys, values = anyio.run(table.runs.take_hot, "record_key", rows_max, BELOW)
     assert {keys.dtype, values.dtype} == {np.dtype(np.int64)}
     assert list(zip(keys.tolist(), values.tolist(), strict=True)) == sorted(entries.items())[:taken]

@@ -56,7 +56,7 @@ def assert_same(files: dict[Path, bytes]) -> None:
 
 
 def wait_for_room(disk: SmallDisk, free: int) -> None:
-    deadline = time.monotonic() + 45  # what could not be sealed is tried again after 30
+    deadline = time.monotonic() + 10
     while disk.free < free:
         assert time.monotonic() < deadline, f"{disk.free} of {free} bytes are free"
         time.sleep(0.1)

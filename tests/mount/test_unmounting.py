@@ -9,7 +9,8 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -85,11 +86,22 @@ def check_all(writers: list[Writer], mount: Mount, say) -> None:
     say(f"{promises} acknowledged writes, 0 broken; {mount.measure() // 1024} MiB")
 
 
+@contextmanager
+def hang_up(how: signal.Handlers) -> Iterator[None]:
+    """What is started inside takes SIGHUP so; else it depends on how the tests were started."""
+    before = signal.signal(signal.SIGHUP, how)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_amid_writes_ends_the_mount_and_keeps_all(
     make_mount: MakeMount, number: signal.Signals, say
 ) -> None:
-    mount = make_mount(SOON)
+    with hang_up(signal.SIG_DFL):
+        mount = make_mount(SOON)
     writers = begin_writing(mount)
     mount.signal(number)
     code = mount.wait_gone()
@@ -103,11 +115,8 @@ def test_a_signal_amid_writes_ends_the_mount_and_keeps_all(
 
 def test_a_hang_up_that_is_ignored_stays_so(make_mount: MakeMount) -> None:
     """As nohup has it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+    with hang_up(signal.SIG_IGN):
         mount = make_mount(SOON)
-    finally:
-        signal.signal(signal.SIGHUP, before)
     mount.signal(signal.SIGHUP)
     (mount.path / "one").write_bytes(b"one\n")
     time.sleep(0.2)

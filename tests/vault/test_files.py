@@ -212,7 +212,7 @@ def test_the_background_work_survives_a_full_disk(
                         create(vault, b"%d" % n)
                     await anyio.sleep(0.02)
             ino = create(vault, b"later", LINE)
-            vault.sealer.note(ino)
+            vault.sealer.due.left(ino)
             with anyio.fail_after(5):
                 while (await vault.stats()).drafts:  # noqa: ASYNC110
                     await anyio.sleep(0.02)

@@ -26,7 +26,7 @@ def test_tables_of_keys_stay_small_and_duplicates_are_found(
             assert kept[0] < 30
             assert vault._connection.one("SELECT 1 FROM key_block")
             async with vault._maintenance:  # while a job is at work it is not waited for
-                vault._catalogue.added_keys = 50
+                vault._catalogue.keys.added = 50
                 await vault._tidy_once()
             for number in range(30):
                 again = Tally()

@@ -9,8 +9,9 @@ from stowkenfs import Vault, VaultConfig
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.connection import Connection
 from stowkenfs.vault import opening
+from stowkenfs.vault.due import WAIT_SECONDS_MAX, WAITING_MAX
 from stowkenfs.vault.ranges import WHOLE_BYTES_MAX
-from stowkenfs.vault.sealer import PARTS_AT_ONCE, WAIT_SECONDS_MAX, WAITING_MAX
+from stowkenfs.vault.sealer import PARTS_AT_ONCE
 from tests.running import BACKENDS, run
 from tests.vault.test_files import LINE, create, put, seal
 
@@ -50,13 +51,13 @@ def test_sealing_waits_while_files_are_written(backend: str, tmp_path: Path) -> 
     async def body() -> None:
         clock = Clock()
         async with Vault.open(tmp_path / "v", CONFIG, clock=clock) as vault:
-            assert not vault.sealer.waits_for_writers()
+            assert not vault.sealer.due.waits_for_writers()
             for number in range(3):
                 create(vault, b"%d" % number, LINE)
                 clock.advance(0.9)
-                assert vault.sealer.waits_for_writers()
+                assert vault.sealer.due.waits_for_writers()
             clock.advance(0.1)
-            assert not vault.sealer.waits_for_writers()
+            assert not vault.sealer.due.waits_for_writers()
 
     run(backend, body)
 
@@ -69,7 +70,7 @@ def test_sealing_does_not_wait_for_ever(backend: str, tmp_path: Path) -> None:
             waits = []
             for number in range(int(WAIT_SECONDS_MAX) * 2 + 2):
                 create(vault, b"%d" % number, LINE)
-                waits.append(vault.sealer.waits_for_writers())
+                waits.append(vault.sealer.due.waits_for_writers())
                 clock.advance(0.5)
             assert waits == [True] * (len(waits) - 2) + [False] * 2
 
@@ -80,10 +81,10 @@ def test_sealing_waits_with_so_many_files_only(tmp_path: Path) -> None:
     async def body() -> None:
         async with Vault.open(tmp_path / "v", CONFIG, clock=Clock()) as vault:
             for number in range(WAITING_MAX - 1):
-                vault.sealer.note(InodeNo(number + 1_000))
-            assert vault.sealer.waits_for_writers()
-            vault.sealer.note(InodeNo(999))
-            assert not vault.sealer.waits_for_writers()
+                vault.sealer.due.left(InodeNo(number + 1_000))
+            assert vault.sealer.due.waits_for_writers()
+            vault.sealer.due.left(InodeNo(999))
+            assert not vault.sealer.due.waits_for_writers()
 
     run("asyncio", body)
 

@@ -81,7 +81,7 @@ locked() {
 
 # What is compiled is compiled again when it changes.
 stamp() {
-  printf '%s %s %s\n' "$(cat "$ROOT"/{pyproject.toml,setup.py} "$ROOT"/stowkenfs/csrc/* | sha256sum)" \
+  printf '%s %s %s\n' "$(cat "$ROOT"/{pyproject.toml,setup.py} "$ROOT"/stowkenfs/{csrc,fs/csrc}/* | sha256sum)" \
     "$("$VENV/bin/python" -V)" "$ROOT"
 }
 

@@ -106,7 +106,7 @@ class KeyCollector:
         moved = 0
         for kind in KEYED_KINDS:
             table = TABLES[kind]
-            if self._catalogue.count_keys(table, rows_min) < rows_min:
+            if self._catalogue.keys.count(table, rows_min) < rows_min:
                 continue
             keys, values = await self._runs.take_hot(table, KEYS_IN_MEMORY_MAX, below[kind])
             if not len(keys):

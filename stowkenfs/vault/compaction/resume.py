@@ -99,7 +99,7 @@ class Resumption:
         """``{key: number}`` of what is not compacted, from tables and exact runs."""
         old: dict[int, int] = {}
         for some in slices(keys, ROWS_AT_ONCE):
-            old |= self._catalogue.find_keys(TABLES[kind], some)
+            old |= self._catalogue.keys.find(TABLES[kind], some)
             await anyio.lowlevel.checkpoint()
         missing = [key for key in keys if key not in old]
         return old | await anyio.to_thread.run_sync(self._in_runs, kind, missing)

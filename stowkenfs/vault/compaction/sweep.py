@@ -77,7 +77,7 @@ class Sweeper:
         # a cache, and refer to nothing.
         for kind, numbers in kinds.items():
             below = max((end for _, end in numbers.ranges), default=0)
-            while self.catalogue.forget_keys(TABLES[kind], below, ROWS_AT_ONCE):
+            while self.catalogue.keys.forget(TABLES[kind], below, ROWS_AT_ONCE):
                 await anyio.lowlevel.checkpoint()
         await self.writers.drain()
         await self.readers.drain()  # who looked an extent up before it was changed over
