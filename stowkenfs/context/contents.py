@@ -56,9 +56,8 @@ def spooled_content(conversation: Conversation, name: SpoolName) -> bytes | None
 
 def _range_content(conversation: Conversation, messages: Sequence[Message]) -> bytes:
     """Messages in the format that they are in: lines of a log, or a JSON array."""
-    source = conversation.source
-    if isinstance(source, LinesSource):
-        text = "".join(f"{source.lines[one.at]}\n" for one in messages)
+    if isinstance(conversation.source, LinesSource):
+        text = "".join(f"{one.line}\n" for one in messages)
         return text.encode("utf-8", "surrogatepass")
     values = [one.value for one in messages]
     try:

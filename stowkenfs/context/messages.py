@@ -5,6 +5,7 @@ model is given, each with its place in that value. Counting is handed in: ``Coun
 tokens texts have.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -65,21 +66,28 @@ class Part:
 
 @dataclass(slots=True)
 class Message:
-    """One message. ``value`` is what was read; ``root`` leads to what its parts' paths are from.
+    """One message. ``given`` is what was read, None for a ``line`` of a log, which is shorter.
 
-    ``at``: its place in the document, an index or the number of a line.
+    ``at``: its place in the document, an index or the number of a line. ``root`` leads to the
+    message in its value.
     """
 
     index: int
     at: int
     role: str
-    value: Any
+    given: Any
     parts: list[Part]
     root: Path = ()
     content_key: str = "content"
     is_marked: bool = False
+    line: str = ""
     tokens: int = MESSAGE_TOKENS
     """Of the whole message as it was read, once it is measured."""
+
+    @property
+    def value(self) -> Any:
+        """What was read, from which the paths of its parts lead."""
+        return json.loads(self.line) if self.given is None else self.given
 
 
 @dataclass(slots=True)

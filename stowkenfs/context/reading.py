@@ -14,7 +14,7 @@ from stowkenfs.context.messages import Api, Dialogue, Message, Part, PartKind, P
 from stowkenfs.context.parts import compact_json, parts_of
 from stowkenfs.errors import NotAConversation
 
-DOCUMENT_BYTES_MAX: Final = 64 << 20
+DOCUMENT_BYTES_MAX: Final = 32 << 20
 """Longer ones are refused: all of a conversation is in memory while it is fitted."""
 
 _PLAIN_ROLES: Final = {
@@ -45,9 +45,8 @@ class JsonSource:
 
 @dataclass(frozen=True, slots=True)
 class LinesSource:
-    """A log. ``lines`` are those with messages, by their number; ``is_session`` has them inside."""
+    """A log. Lines of one that ``is_session`` have the message inside."""
 
-    lines: Mapping[int, str]
     parents: Mapping[str, str | None]
     """``{uuid of a line: that of the line before it}``, of all lines."""
     is_session: bool
@@ -185,7 +184,6 @@ def _has_text(block: Any) -> bool:
 
 
 def _read_lines(text: str) -> Conversation:
-    lines: dict[int, str] = {}
     messages: list[Message] = []
     parents: dict[str, str | None] = {}
     names: list[Any] = []
@@ -202,7 +200,7 @@ def _read_lines(text: str) -> Conversation:
         is_session = is_session or inner is not value
         at: Path = () if inner is value else ("message",)
         message = _message(len(messages), number, value, at, "role", "content")
-        lines[number] = line
+        message.given, message.line = None, line  # of which little is looked at again
         names.append(inner.get("role"))
         messages.append(message)
     if not messages:
@@ -210,7 +208,7 @@ def _read_lines(text: str) -> Conversation:
     api = Api.ANTHROPIC if is_session else _api_of({}, messages)
     dialogue = Dialogue(api, messages, left_out=side)
     _finish(dialogue)
-    return Conversation(LinesSource(lines, parents, is_session), dialogue, roles=_roles(names))
+    return Conversation(LinesSource(parents, is_session), dialogue, roles=_roles(names))
 
 
 def _values(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:

@@ -129,7 +129,7 @@ def _lines(source: LinesSource, conversation: Conversation, state: State) -> Ite
             line = None
         else:
             value = state.value_of(entry.index)
-            line = None if entry.index in state.values else source.lines[entry.at]
+            line = None if entry.index in state.values else entry.line
             if entry.index in state.values:
                 value = _clean(value)
             parent = value.get("parentUuid")
