@@ -225,7 +225,7 @@ def _collapse(state: State, first: int, target: int) -> Sequence[int]:
     goable = [
         range(start, end)
         for start, end in state.groups
-        if start >= max(first, state.opening) and state.pinned.isdisjoint(range(start, end))
+        if start >= max(first, state.opening) and start not in state.pinned  # groups are whole
     ]
     before = set(state.gone)
     left = state.total - target + PLACEHOLDER_TOKENS // 2

@@ -5,7 +5,7 @@ What is read is kept beside the messages, so that ``writing`` can give the same 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -47,8 +47,8 @@ class JsonSource:
 class LinesSource:
     """A log. Lines of one that ``is_session`` have the message inside."""
 
-    parents: Mapping[str, str | None]
-    """``{uuid of a line: that of the line before it}``, of all lines."""
+    links: Sequence[tuple[Any, Any]]
+    """Of each message the id of its line, and of the line before it, if it tells them."""
     is_session: bool
 
 
@@ -185,12 +185,10 @@ def _has_text(block: Any) -> bool:
 
 def _read_lines(text: str) -> Conversation:
     messages: list[Message] = []
-    parents: dict[str, str | None] = {}
+    links: list[tuple[Any, Any]] = []
     names: list[Any] = []
     is_session, side = False, 0
     for number, line, value in _values(text):
-        if isinstance(value.get("uuid"), str):
-            parents[value["uuid"]] = value.get("parentUuid")
         inner = _spoken(value)
         if inner is None:
             continue
@@ -202,13 +200,14 @@ def _read_lines(text: str) -> Conversation:
         message = _message(len(messages), number, value, at, "role", "content")
         message.given, message.line = None, line  # of which little is looked at again
         names.append(inner.get("role"))
+        links.append((value.get("uuid"), value.get("parentUuid")))
         messages.append(message)
     if not messages:
         raise NotAConversation("no line of the file is a message of a session")
     api = Api.ANTHROPIC if is_session else _api_of({}, messages)
     dialogue = Dialogue(api, messages, left_out=side)
     _finish(dialogue)
-    return Conversation(LinesSource(parents, is_session), dialogue, roles=_roles(names))
+    return Conversation(LinesSource(links, is_session), dialogue, roles=_roles(names))
 
 
 def _values(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:

@@ -91,12 +91,7 @@ class State:
 
     def _handles(self) -> HandleTable:
         """A page for each message, and a handle for each result and image in one."""
-        names = {
-            part.call_id: part.name
-            for message in self.messages
-            for part in message.parts
-            if part.kind is PartKind.CALL
-        }
+        agents: set[str | None] = set()  # calls of tools that are agents
         kept = self.config.preview_bytes // _BYTES_A_TOKEN + LINE_TOKENS
         found: list[Handle] = []
         for message in self.messages:
@@ -108,13 +103,15 @@ class State:
             found.append(page)
             self.pages.append(page)
             for part in message.parts:
+                if part.kind is PartKind.CALL and part.name in _AGENT_TOOLS:
+                    agents.add(part.call_id)
                 if not is_apart(message, part):
                     continue
                 stays = LINE_TOKENS
                 if part.kind is PartKind.RESULT:
                     stays = kept if self._is_large(part) else part.tokens
                 self.parts[len(found)] = message, part
-                kind = _kind(part, names.get(part.call_id))
+                kind = _kind(part, is_agent=part.call_id in agents)
                 stays = min(part.tokens, stays)
                 found.append(
                     Handle(len(found), kind, RESIDENT, part.tokens, part.call_id, at, pinned, stays)
@@ -189,15 +186,16 @@ class State:
 
 def is_apart(message: Message, part: Part) -> bool:
     """Whether a part has a handle of its own, beside the page of its message."""
-    if part.kind is PartKind.THINKING:
+    kind = part.kind
+    if kind is PartKind.TEXT or kind is PartKind.CALL or kind is PartKind.OTHER:
+        return False  # most are
+    if kind is PartKind.THINKING:
         # Without it there has to be something left; a line of a log may go as a whole.
-        return bool(message.root) or any(one.kind is not part.kind for one in message.parts)
-    return part.is_whole and part.kind in (PartKind.RESULT, PartKind.MEDIA)
+        return bool(message.root) or any(one.kind is not kind for one in message.parts)
+    return part.is_whole
 
 
-def _kind(part: Part, tool: str | None) -> HandleKind:
-    if part.kind is PartKind.THINKING:
-        return HandleKind.THOUGHT
-    if part.kind is PartKind.MEDIA:
-        return HandleKind.KNOWLEDGE_ENTRY
-    return HandleKind.SUB_AGENT_JOIN if tool in _AGENT_TOOLS else HandleKind.TOOL_RESULT
+def _kind(part: Part, *, is_agent: bool) -> HandleKind:
+    if part.kind is PartKind.RESULT:
+        return HandleKind.SUB_AGENT_JOIN if is_agent else HandleKind.TOOL_RESULT
+    return HandleKind.THOUGHT if part.kind is PartKind.THINKING else HandleKind.KNOWLEDGE_ENTRY

@@ -26,11 +26,10 @@ def groups_of(messages: Sequence[Message]) -> list[Range]:
     groups: list[Range] = []
     start = 0
     while start < len(messages):
-        end = start
-        at = start
-        while at <= end:
-            end = max(end, last_of[at])
+        at, end = start, last_of[start]
+        while at < end:
             at += 1
+            end = max(end, last_of[at])
         groups.append((start, end + 1))
         start = end + 1
     return groups
@@ -78,7 +77,7 @@ def pinned_messages(
         pinned.update(range(turns[max(len(turns) - last_turns, 0)][0], len(messages)))
     wanted = {at for at in marked if 0 <= at < len(messages)}
     wanted.update(at for at, one in enumerate(messages) if one.is_marked)
-    for start, end in groups:
+    for start, end in groups if wanted else ():
         if not wanted.isdisjoint(range(start, end)):
             pinned.update(range(start, end))
     return frozenset(pinned)

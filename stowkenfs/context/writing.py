@@ -125,22 +125,18 @@ def _lines(source: LinesSource, conversation: Conversation, state: State) -> Ite
     before: str | None = None
     for entry in _entries(state):
         if isinstance(entry, Placeholder):
-            value = _line_for(source, conversation, state, entry, before)
-            line = None
+            line = _line_for(source, conversation, state, entry, before)
+            own = line.get("uuid")
+            yield _dumped(line)
         else:
-            value = state.value_of(entry.index)
-            line = None if entry.index in state.values else entry.line
-            if entry.index in state.values:
-                value = _clean(value)
-            parent = value.get("parentUuid")
+            own, parent = source.links[entry.index]
+            value = state.values.get(entry.index)
             if isinstance(parent, str) and parent not in told:
-                value = {**value, "parentUuid": before}
-                line = None
-        own = value.get("uuid")
+                value = {**state.value_of(entry.index), "parentUuid": before}
+            yield entry.line if value is None else _dumped(_clean(value))
         if isinstance(own, str):
             told.add(own)
             before = own
-        yield _dumped(value) if line is None else line
 
 
 def _line_for(
