@@ -255,6 +255,17 @@ class BlockReader:
             self._texts.put(number, found, len(found) + 100)
         return found
 
+    def texts(self, numbers: Numbers) -> Mapping[int, bytes]:
+        """``text`` of many, whose numbers ascend, uncached."""
+        return self._texts_of((), numbers)
+
+    def segment_blocks(
+        self, numbers: Sequence[int]
+    ) -> Iterator[tuple[Segments, Sequence[int], Sequence[int]]]:
+        """Blocks with segments of ``numbers``, which ascend; their places there, their numbers."""
+        for unpacked, shift, some in self._runs(BlockKind.SEGMENTS, numbers):
+            yield cast("Segments", unpacked.items), [at + shift for at in some], some
+
     def _texts_of(self, escapes: Escapes, numbers: Numbers) -> Mapping[int, bytes]:
         """``text`` of many, whose numbers ascend, escaped and uncached."""
         speller = Speller(self._segment_alone, escapes)
