@@ -19,6 +19,8 @@ from stowkenfs.grids.formats import HEAD_BYTES, GridFormat, decode, guess
 from stowkenfs.grids.grid import Grid
 from stowkenfs.grids.json_text import LOOKS_LIKE
 from stowkenfs.grids.npy import MAGIC
+from stowkenfs.grids.snapshot import MAGIC as SNAPSHOT_MAGIC
+from stowkenfs.grids.snapshot import grid_within
 from stowkenfs.ids import SegmentType
 
 GRID_BYTES_MAX: Final = 4 << 20
@@ -35,6 +37,10 @@ _GZIP_FLAGS: Final = 3  # where they are
 _RAW_BITS: Final = -15
 
 
+_Made = tuple[bytes, tuple[Value, ...]] | None
+"""A template and the values of its slots."""
+
+
 def may_be_grid(head: bytes, length_bytes: int) -> bool:
     """Whether a file that begins so and has that length is worth reading as a whole; quick.
 
@@ -42,6 +48,8 @@ def may_be_grid(head: bytes, length_bytes: int) -> bool:
     """
     if not CELLS_BYTES_MIN <= length_bytes <= GRID_BYTES_MAX:
         return False
+    if head.startswith(SNAPSHOT_MAGIC):
+        return grid_within(head, length_bytes) is not None
     width, height = int.from_bytes(head[:4], "little"), int.from_bytes(head[4:8], "little")
     has_length = HEADER.size + CELL.itemsize * width * height == length_bytes
     if has_length or head.startswith((MAGIC, GZIP_MAGIC)):
@@ -50,11 +58,25 @@ def may_be_grid(head: bytes, length_bytes: int) -> bool:
 
 
 def grid_record(content: bytes) -> Record | None:
-    """The record of a file that is a grid; None for any other, and where nothing is gained."""
-    found = guess(content[:HEAD_BYTES], len(content))
-    if found is None or not CELLS_BYTES_MIN <= len(content) <= GRID_BYTES_MAX:
+    """The record of a file that is a grid, or a snapshot of one; None where nothing is gained."""
+    if not CELLS_BYTES_MIN <= len(content) <= GRID_BYTES_MAX:
         return None
-    if found is GridFormat.COMPRESSED and not _is_short(content):
+    within = grid_within(content, len(content))
+    if within is None:
+        made = _of_grid(content)
+    else:
+        start, end, _ = within
+        made = _framed(content[:start], _of_grid(content[start:end]), content[end:])
+    if made is None:
+        return None
+    template, values = made
+    record = Record(len(content), (template,), values)
+    return record if renders_to(record, content) else None
+
+
+def _of_grid(content: bytes) -> _Made:
+    found = guess(content[:HEAD_BYTES], len(content))
+    if found is None or (found is GridFormat.COMPRESSED and not _is_short(content)):
         return None
     try:
         grid = decode(content, found)
@@ -63,20 +85,20 @@ def grid_record(content: bytes) -> Record | None:
     cells = grid.cells.astype(CELL, copy=False).tobytes()
     if not CELLS_BYTES_MIN <= len(cells) <= GRID_BYTES_MAX:
         return None
-    made = _RECORDS[found](content, grid, cells)
+    return _RECORDS[found](content, grid, cells)
+
+
+def _framed(head: bytes, made: _Made, foot: bytes) -> _Made:
+    """A snapshot: its header with what is said of the grid, the grid, and the checksum."""
     if made is None:
         return None
     template, values = made
-    record = Record(len(content), (template,), values)
-    return record if renders_to(record, content) else None
+    first = head if len(head) < PAYLOAD_BYTES_MIN else verbatim(head)
+    return _SLOT + template + _SLOT, (first, *values, foot)
 
 
 def _is_short(content: bytes) -> bool:
     return length_of(compressed_head(content[:HEAD_BYTES])) <= DATA_BYTES_MAX
-
-
-_Made = tuple[bytes, tuple[Value, ...]] | None
-"""A template and the values of its slots."""
 
 
 def _plain(content: bytes, _grid: Grid, cells: bytes) -> _Made:

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stowkenfs.documents import cells as cells_module
+from stowkenfs.documents.record import renders_to
 from stowkenfs.errors import Corrupt
 from stowkenfs.frames.codec import DEPTH_MAX, FrameKind, depth_of
 from stowkenfs.grids.formats import GridFormat, encode
 from stowkenfs.grids.grid import Grid
+from stowkenfs.grids.snapshot import Metadata, Snapshot, encode_snapshot
 from stowkenfs.ids import SegmentType
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.reindex.background import rebuild_index
@@ -46,6 +48,39 @@ def test_versions_of_a_path_cost_what_changed(tmp_path, grid_format):
         assert sum(sizes[1:]) / len(sizes[1:]) < UPDATE_BYTES_MAX[grid_format]
 
     in_vault(main, tmp_path / "v")
+
+
+@pytest.mark.parametrize("grid_format", FORMATS)
+def test_versions_of_a_snapshot_cost_what_changed(tmp_path, grid_format):
+    """Metadata differs as well: its times do."""
+    grids = drifting(1, 40, width=50, height=50)
+    files = [
+        encode_snapshot(Snapshot(grid, Metadata(number, 10**18 + number, "ann")), grid_format)
+        for number, grid in enumerate(grids)
+    ]
+
+    async def main(vault: Vault) -> None:
+        sizes = []
+        for number, content in enumerate(files):
+            path = b"/checkpoints/%06d" % number
+            before = sum(map(len, frames(vault).values()))
+            await vault.write_document(path, content)
+            assert await read(vault, path) == content
+            sizes.append(sum(map(len, frames(vault).values())) - before)
+        assert sum(sizes[1:]) / len(sizes[1:]) < UPDATE_BYTES_MAX[grid_format] + 150
+
+    in_vault(main, tmp_path / "v")
+
+
+@given(st.data())
+def test_what_looks_like_a_snapshot_is_kept_all_the_same(data):
+    content = encode_snapshot(Snapshot(drifting(1, 1)[0]), data.draw(st.sampled_from(FORMATS)))
+    at = data.draw(st.integers(0, len(content) - 1))
+    flipped = bytes([content[at] ^ data.draw(st.integers(1, 255))])
+    damaged = content[:at] + flipped + content[at + 1 :]
+    record = cells_module.grid_record(damaged)
+    assert record is None or renders_to(record, damaged)
+    assert cells_module.grid_record(content) is not None
 
 
 def test_a_file_that_replaces_another_by_its_name_shares_with_it(tmp_path):
