@@ -7,12 +7,15 @@ async with Vault.open("vault") as vault:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stowkenfs.context.pressure import ContextConfig, PressureLevels
+    from stowkenfs.context.report import PlanReport
     from stowkenfs.errors import StowkenError
     from stowkenfs.ids import SegmentType
     from stowkenfs.vault.collection.report import GcReport, KindCount
     from stowkenfs.vault.compaction.batch import CompactOptions
     from stowkenfs.vault.compaction.compactor import CompactReport
     from stowkenfs.vault.config import VaultConfig
+    from stowkenfs.vault.contexts import FittedDocument
     from stowkenfs.vault.conversation import Conversation, Message
     from stowkenfs.vault.near_clusters import NearCluster, NearMember
     from stowkenfs.vault.registry import DictionaryInfo, SubstringInfo
@@ -32,14 +35,18 @@ __all__ = [
     "ActivationReport",
     "CompactOptions",
     "CompactReport",
+    "ContextConfig",
     "Conversation",
     "DictionaryInfo",
     "DictionaryTrainingReport",
+    "FittedDocument",
     "GcReport",
     "KindCount",
     "Message",
     "NearCluster",
     "NearMember",
+    "PlanReport",
+    "PressureLevels",
     "ReindexReport",
     "SegmentType",
     "StoreResult",
@@ -55,12 +62,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "stowkenfs.context.pressure": ("ContextConfig", "PressureLevels"),
+    "stowkenfs.context.report": ("PlanReport",),
     "stowkenfs.errors": ("StowkenError",),
     "stowkenfs.ids": ("SegmentType",),
     "stowkenfs.vault.collection.report": ("GcReport", "KindCount"),
     "stowkenfs.vault.compaction.batch": ("CompactOptions",),
     "stowkenfs.vault.compaction.compactor": ("CompactReport",),
     "stowkenfs.vault.config": ("VaultConfig",),
+    "stowkenfs.vault.contexts": ("FittedDocument",),
     "stowkenfs.vault.conversation": ("Conversation", "Message"),
     "stowkenfs.vault.near_clusters": ("NearCluster", "NearMember"),
     "stowkenfs.vault.registry": ("DictionaryInfo", "SubstringInfo"),

@@ -27,6 +27,7 @@ StowkenError
 ├── InvalidId             a conversation id that could not be a path in the vault
 ├── ConversationNotFound
 ├── NotAConversation
+├── BudgetTooSmall        what may not leave a conversation is more than it is to be fitted into
 ├── ActivationRefused     a dictionary that would make the vault larger
 ├── TreeError             the rules of files and directories
 │   ├── NotFound
@@ -236,6 +237,23 @@ class ConversationNotFound(StowkenError, KeyError):
 
 class NotAConversation(StowkenError):
     """The file exists and its bytes are safe, but they are no conversation."""
+
+
+class BudgetTooSmall(StowkenError):
+    """A conversation that cannot be made short enough. Figures in tokens."""
+
+    def __init__(self, budget: int, needed: int, pinned: int) -> None:
+        super().__init__(
+            f"a budget of {budget} tokens is too small: {needed} are needed, {pinned} of them for "
+            "what never leaves (the system prompt, definitions of tools, the last turns, what is "
+            "marked)"
+        )
+        self.budget = budget
+        self.needed = needed
+        self.pinned = pinned
+
+    def __reduce__(self) -> tuple[type["BudgetTooSmall"], tuple[int, int, int]]:
+        return type(self), (self.budget, self.needed, self.pinned)
 
 
 class ActivationRefused(StowkenError):

@@ -24,6 +24,7 @@ class SegmentType(IntEnum):
     TOOL_CALL = 4
     TOOL_RESULT = 5
     THINKING = 6
+    CELLS = 7
 
 
 class Vocabulary(IntEnum):

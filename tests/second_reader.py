@@ -15,6 +15,7 @@ from typing import Any
 import zstandard
 
 from tests.second_reader_bytes import Bytes, sha256, unzstd
+from tests.second_reader_cells import cells_as_text, deflated
 from tests.second_reader_dense import (
     Body,
     DenseRecords,
@@ -46,7 +47,7 @@ def read_superblock(content: bytes) -> tuple[bytes, int]:
     magic, version, vault_id, created_ns = struct.unpack("<8sI16sQ", content[:36])
     assert magic == b"STOWKEN\n"
     assert content[36:52] == sha256(content[:36])[:16]
-    assert version in (1, 2, 3)
+    assert version in (1, 2, 3, 4)
     return vault_id, created_ns
 
 
@@ -123,7 +124,11 @@ def escaped(text: str, *, escape: Callable[[str], bool], upper: bool = False) ->
     return out
 
 
-def write_styled(style: int, content: bytes) -> bytes:
+def write_styled(style: int, *parts: bytes) -> bytes:
+    if style in (8, 9):
+        how, content = parts[0], b"".join(parts[1:])
+        return (cells_as_text if style == 8 else deflated)(how, content)
+    content = b"".join(parts)
     if style == 0:
         return content
     if style == 7:
@@ -237,10 +242,14 @@ class Packs:
             self._orders[codebook] = read_codebook(self._codebooks[codebook - 1])[2]
         return dense[0], ids_of(dense, self._orders.get(codebook, {}))
 
-    def _canonical(self, number: int) -> Ids:
+    def _canonical(self, number: int) -> tuple[int, Ids]:
+        """Its depth and what it is: 0 for one that is whole."""
         segment = self.segments[number]
-        assert not isinstance(segment, bytes) or segment[0] != 4
-        return self.segment(number)
+        depth = 0
+        if isinstance(segment, bytes):
+            assert segment[0] != 4
+            depth = segment[2] if segment[0] == 7 else 0
+        return depth, self.segment(number)
 
     def text(self, number: int) -> bytes:
         vocabulary, ids = self.segment(number)
@@ -341,7 +350,7 @@ def render(
             ids = [b"%d" % one for number in value.segments for one in ids_of_segment(number)]
             out += value.separator.join(ids)
         else:
-            out += write_styled(value.style, b"".join(map(text_of, value.segments)))
+            out += write_styled(value.style, *map(text_of, value.segments))
         out += piece
     return out
 

@@ -1,6 +1,6 @@
 """What the second reader knows of frames, from docs/FORMAT.md only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import zstandard
@@ -27,7 +27,7 @@ class Registry:
 
     dictionaries: Mapping[int, Dictionary] = field(default_factory=dict)
     substrings: Mapping[int, Ids] = field(default_factory=dict)
-    canonicals: Mapping[int, Ids] = field(default_factory=dict)
+    canonicals: Mapping[int, tuple[int, Ids]] = field(default_factory=dict)  # with their depths
 
 
 def read_dictionary(content: bytes) -> Dictionary:
@@ -49,9 +49,31 @@ def read_frame(content: bytes, registry: Registry | None = None) -> Ids:
     assert registry is not None
     if kind == 3:
         return vocabulary, _by_dictionary(frame, vocabulary, registry)
-    assert kind in (4, 5)
-    sources = registry.canonicals if kind == 4 else registry.substrings
-    return vocabulary, _edited(frame, vocabulary, sources)
+    assert kind in (4, 5, 7)
+    if kind == 5:
+        return vocabulary, _edited(frame, vocabulary, registry.substrings)
+    depth = frame.take(1)[0] if kind == 7 else 1
+    assert 1 <= depth <= 8
+    return vocabulary, _edited(frame, vocabulary, Below(depth, registry.canonicals))
+
+
+class Below(Mapping[int, Ids]):
+    """Canonicals that are less deep."""
+
+    def __init__(self, depth: int, canonicals: Mapping[int, tuple[int, Ids]]) -> None:
+        self._depth = depth
+        self._canonicals = canonicals
+
+    def __getitem__(self, number: int) -> Ids:
+        depth, ids = self._canonicals[number]
+        assert depth < self._depth
+        return ids
+
+    def __iter__(self) -> Iterator[int]:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
 
 def read_symbols(frame: Bytes, vocabulary: int, *, packed: bool) -> list[int]:

@@ -469,7 +469,10 @@ def test_the_second_reader_reads_frames(vector):
             for no, name in vector.get("dictionaries", {}).items()
         },
         substrings=ids_by_number(vector.get("substrings", {})),
-        canonicals=ids_by_number(vector.get("canonicals", {})),
+        canonicals={
+            number: (vector["canonicals"][str(number)].get("depth", 0), ids)
+            for number, ids in ids_by_number(vector.get("canonicals", {})).items()
+        },
     )
     frame = bytes.fromhex(vector["frame"])
     vocabulary, ids = second_reader_frames.read_frame(frame, registry)

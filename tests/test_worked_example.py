@@ -11,7 +11,7 @@ from tests.format_vectors import TINY_BLOCKS, VECTORS, content_of
 
 def test_the_worked_example_is_what_a_vault_writes(tmp_path):
     """The same operations give the same packs; only zstd's output may differ by its release."""
-    vector = VECTORS["superblock/v3"]
+    vector = VECTORS["superblock/v4"]
     superblock = Superblock.decode(content_of(vector))
     document = content_of(VECTORS["tiny/document"])
 

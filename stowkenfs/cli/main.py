@@ -16,6 +16,7 @@ COMMANDS = {
     "dictionaries": "dictionaries",
     "substrings": "substrings",
     "near-duplicates": "near_duplicates",
+    "context": "context",
     "gc": "gc",
     "retention": "retention",
     "reindex": "reindex",

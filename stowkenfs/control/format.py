@@ -17,6 +17,7 @@ FRAME_KINDS = {
     "0x04": "delta",
     "0x05": "substrings",
     "0x06": "model",
+    "0x07": "delta of deltas",
 }
 
 

@@ -3,9 +3,11 @@
 from stowkenfs.control.alike import NEAR_DUPLICATES
 from stowkenfs.control.collection import GC
 from stowkenfs.control.compaction import COMPACT
+from stowkenfs.control.contexts import BudgetsDirectory, FittedViews, SpoolDirectory
 from stowkenfs.control.grid_views import GridViews
 from stowkenfs.control.job_files import job_files
 from stowkenfs.control.jobs import Jobs, JobsFile
+from stowkenfs.control.kept_log import KeptLog
 from stowkenfs.control.lists import list_files
 from stowkenfs.control.nodes import GrowingFile, StaticDirectory, TextFile
 from stowkenfs.control.rebuilding import REINDEX
@@ -76,6 +78,7 @@ Retention. Folders may say which of their files go by themselves, and when.
 While something runs.
 
   tail -f progress           what the running job does
+  cat log                    the last of what the mount said; why it refused something
   cat jobs                   which job runs, and which ones did
   echo cancel > jobs         stop the running job; what it did until then is kept
 
@@ -87,6 +90,10 @@ Other views of the same files.
   cat state/PATH@1           what a file held before, as its folder keeps versions; PATH@2 what
                              before that; ls state/PATH@ lists them; PATH@1.json if it is a grid
   cat conversations/ID.json  a conversation by the id that its file gives itself
+  cat context/8000/PATH      a conversation fitted into 8,000 tokens (any budget is there),
+                             in the format of the file, ready to be sent
+  cat context/8000/PATH.plan what was done for it (.plan.json for programs)
+  cat spool/NAME             what left it for that, whole; names stand in its place
 
 Every file also has attributes:
 
@@ -94,7 +101,9 @@ Every file also has attributes:
 """
 
 
-def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> StaticDirectory:
+def control_tree(
+    vault: Vault, jobs: Jobs, kept_log: KeptLog, mountpoint: str, options: str
+) -> StaticDirectory:
     """Everything under ``.stowken/``; ``jobs`` are those that are asked for there."""
     where = WhereView(vault)
     views = GridViews(vault)
@@ -108,6 +117,7 @@ def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> Sta
             b"where": WhereFile(where, as_json=False),
             b"where.json": WhereFile(where, as_json=True),
             b"progress": GrowingFile(jobs.text),
+            b"log": GrowingFile(kept_log.text),
             b"jobs": JobsFile(jobs),
             b"train": StaticDirectory(
                 {
@@ -125,5 +135,7 @@ def control_tree(vault: Vault, jobs: Jobs, mountpoint: str, options: str) -> Sta
             b"tokens": TokensDirectory(vault),
             b"state": StateDirectory(vault, views),
             b"conversations": ConversationsDirectory(vault),
+            b"context": BudgetsDirectory(FittedViews(vault)),
+            b"spool": SpoolDirectory(vault),
         }
     )

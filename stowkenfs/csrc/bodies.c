@@ -42,8 +42,8 @@ static Outcome scan_body(Heap *columns, const uint8_t *source, const uint8_t *at
         }
         const int64_t style = head >> 1 & 15;
         count = head >> 5;
-        /* Styles from 0 to 7 exist, and TOKENS, whose parts are no text. */
-        if (style > 7 || count > end - at)
+        /* Styles from 0 to 9 exist, and TOKENS, whose parts are no text. */
+        if (style > STYLE_MAX || count > end - at)
             return ODD;
         columns[STYLES].bytes[columns[STYLES].used++] = (uint8_t)style;
         PUSH(STARTS, (int64_t)(columns[PARTS].used / sizeof number));

@@ -64,6 +64,9 @@ static inline Py_ssize_t items_of(const Py_buffer *view)
     return view->len / view->itemsize;
 }
 
+/* Styles of payloads: those up to STYLE_MAX, and TOKENS. */
+#define STYLE_MAX 9
+
 static inline void release_all(Py_buffer *views, int count)
 {
     for (int at = 0; at < count; at++)

@@ -83,7 +83,7 @@ static Outcome rename_body(Heap *out, const uint8_t *at, const uint8_t *end, con
             continue;
         }
         const int64_t style = head >> 1 & 15;
-        TRY(style <= 7 || style == TOKENS, ODD);
+        TRY(style <= STYLE_MAX || style == TOKENS, ODD);
         if (style == TOKENS) {
             READ(number);
             TRY(number <= end - at, ODD);

@@ -3,12 +3,23 @@
 import re
 from typing import Final
 
+from stowkenfs.documents.cells import grid_record, may_be_grid
 from stowkenfs.documents.chunker import CHUNK_BYTES_MAX, chunk_ends
-from stowkenfs.documents.encode import encode_unit
+from stowkenfs.documents.encode import encode_unit as encode_one
 from stowkenfs.documents.units import Shape, Unit, UnitKind, shape_of
+from stowkenfs.documents.values import Record
 from stowkenfs.documents.windows import string_end, window_cut
 
-__all__ = ["Shape", "Splitter", "Unit", "UnitKind", "encode_unit", "shape_of"]
+__all__ = [
+    "Shape",
+    "Splitter",
+    "Unit",
+    "UnitKind",
+    "encode_unit",
+    "may_be_grid",
+    "shape_of",
+    "units_of",
+]
 
 UNIT_BYTES_MAX: Final = 8 << 20
 """A longer line or JSON document is cut into several units."""
@@ -16,6 +27,24 @@ _CHUNKED_BYTES_MIN: Final = 1 << 20
 
 # A line with the empty lines after it.
 _LINE: Final = re.compile(rb"[^\n]*+(?:\n(?:\r?\n)*+)?+")
+
+
+def units_of(content: bytes, shape: Shape) -> list[Unit]:
+    """The units of a whole document, which is one unit if it may be a grid."""
+    if may_be_grid(content, len(content)):
+        return [Unit(0, content, UnitKind.GRID)]
+    return Splitter(shape).feed(content, final=True)
+
+
+def encode_unit(unit: Unit) -> list[Record]:
+    """The records of ``unit``, as ``encode.encode_unit``, of which this is the front."""
+    if unit.kind is not UnitKind.GRID:
+        return encode_one(unit)
+    record = grid_record(unit.content)
+    if record is not None:
+        return [record]
+    units = Splitter(shape_of(unit.content)).feed(unit.content, final=True)
+    return [record for one in units for record in encode_one(one)]
 
 
 class Splitter:

@@ -9,6 +9,8 @@ from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Final
 
 from stowkenfs import kernels
+from stowkenfs.documents.decimals import write_cells
+from stowkenfs.documents.deflate import put_together
 from stowkenfs.documents.occurring import occurring
 from stowkenfs.documents.values import Style
 
@@ -66,7 +68,13 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/]{78,}+={0,2}")
 
 
 def write(style: Style, contents: Iterable[bytes]) -> bytes:
-    """A payload's parts as they stand in the document. Raises UnicodeDecodeError (not UTF-8)."""
+    """A payload's parts as they stand in the document.
+
+    Raises UnicodeDecodeError (not UTF-8), and RecordCorrupt for what is no first part of a style
+    that needs one.
+    """
+    if style >= Style.CELLS:
+        return _write_by_first_part(style, contents)
     joined = b"".join(contents)
     if style is Style.VERBATIM:
         return joined
@@ -77,6 +85,12 @@ def write(style: Style, contents: Iterable[bytes]) -> bytes:
         if written is not None:
             return written
     return _WRITERS[style](joined.decode()).encode()
+
+
+def _write_by_first_part(style: Style, contents: Iterable[bytes]) -> bytes:
+    first, *others = contents or (b"",)
+    joined = b"".join(others)
+    return write_cells(first, joined) if style is Style.CELLS else put_together(first, joined)
 
 
 def write_tokens(ids: Iterable[int], separator: bytes) -> bytes:

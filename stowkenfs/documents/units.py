@@ -26,6 +26,8 @@ class UnitKind(Enum):
     JSON = "json"
     LINE = "line"
     RAW = "raw"
+    GRID = "grid"
+    """A whole document that may be a grid."""
 
 
 class Unit(NamedTuple):

@@ -1,7 +1,7 @@
 """The pieces of an encoded record. ``Style`` is on disk: its values never change."""
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from stowkenfs.ids import SegmentType
 
@@ -28,8 +28,23 @@ class Style(IntEnum):
     """ASCII, and ``/`` written as backslash slash (PHP)."""
     BASE64 = 7
     """The parts are decoded bytes, written as padded standard base64 (RFC 4648 section 4)."""
+    CELLS = 8
+    """The first part is a layout (``decimals``); the others are float64, written as decimals."""
+    DEFLATE = 9
+    """The first part is a recipe (``deflate``); the others are data, compressed as it says."""
     TOKENS = 15
     """An array of token ids."""
+
+
+class Likeness(Enum):
+    """How a part may be like what is stored, which decides what it is compared with."""
+
+    TEXT = "text"
+    """As near duplicates are, if those are looked for."""
+    CELLS = "cells"
+    """The same numbers of eight bytes in the same places; always looked for."""
+    BYTES = "bytes"
+    """Runs of the same bytes anywhere; always looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,7 @@ class Part:
     content: bytes
     type: SegmentType
     binary: bool
+    likeness: Likeness = Likeness.TEXT
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stowkenfs.errors import FrameCorrupt
-from stowkenfs.frames.delta import DeltaCodec, delta_body
+from stowkenfs.frames.delta import (
+    DEPTH_MAX,
+    DeltaCodec,
+    NestedCodec,
+    delta_body,
+    depth_of_body,
+    nested_body,
+)
 from stowkenfs.frames.dictionary import DictionaryCodec, dictionary_number
 from stowkenfs.frames.edits import read_edits, sources_of
 from stowkenfs.frames.kinds import (
@@ -31,6 +38,8 @@ from stowkenfs.minimal_zstd import compress_many
 from stowkenfs.varint import append_varint
 
 __all__ = [
+    "DELTA_KINDS",
+    "DEPTH_MAX",
     "FRAME_HEADER_BYTES",
     "LEVEL_DENSE",
     "LEVEL_QUICK",
@@ -42,9 +51,11 @@ __all__ = [
     "FrameResources",
     "Segment",
     "decode_frame",
+    "depth_of",
     "encode_delta",
     "encode_frame",
     "encode_frames",
+    "encode_nested",
     "encode_referring",
     "frame_kind",
     "frame_symbols",
@@ -67,8 +78,14 @@ REGISTRY: dict[int, FrameCodec] = {
     FrameKind.DICTIONARY: DictionaryCodec(),
     FrameKind.DELTA: DeltaCodec(),
     FrameKind.SUBSTRINGS: SubstringCodec(),
+    FrameKind.NESTED: NestedCodec(),
 }
 """Every frame kind that this release reads and writes, by byte 0. Filled at import."""
+
+DELTA_KINDS = (FrameKind.DELTA, FrameKind.NESTED)
+"""Those that refer to a segment."""
+
+_NEVER_CANONICAL = 255
 
 
 def encode_frame(
@@ -81,8 +98,8 @@ def encode_frame(
     """The smallest frame for ``ids`` (uint32, shape (n,)) that the registry can write.
 
     Deterministic for one zstd release; of two equally small frames the lower kind wins.
-    Kinds that refer to something are tried when ``choices`` has it; never 0x04, see
-    ``encode_delta``.
+    Kinds that refer to something are tried when ``choices`` has it; never 0x04 and
+    0x07, see ``encode_delta`` and ``encode_nested``.
     Raises Unstorable for an id that the vocabulary cannot hold or more than 2^24 symbols.
     """
     segment = Segment(vocabulary, ids)
@@ -140,6 +157,30 @@ def encode_delta(
     return bytes((FrameKind.DELTA, segment.vocabulary)) + body
 
 
+def encode_nested(
+    segment: Segment, canonical_no: int, canonical: Segment, depth: int, *, level: int
+) -> bytes | None:
+    """A 0x07 frame of ``segment``; None where it is no smaller than the symbols alone.
+
+    ``depth``: 1 to DEPTH_MAX, more than that of the canonical's frame. Else as ``encode_delta``.
+    """
+    body = nested_body(segment, canonical_no, canonical, depth, level)
+    if body is None or len(body) >= len(symbols_of(segment)):
+        return None
+    return bytes((FrameKind.NESTED, segment.vocabulary)) + body
+
+
+def depth_of(frame: bytes) -> int:
+    """How many deltas a 0x07 frame is read through, itself counted; 0 for one that is whole.
+
+    More than DEPTH_MAX for 0x04, which others do not refer to. Raises FrameCorrupt.
+    """
+    kind = frame_kind(frame)
+    if kind is FrameKind.NESTED:
+        return depth_of_body(memoryview(frame)[FRAME_HEADER_BYTES:])
+    return _NEVER_CANONICAL if kind is FrameKind.DELTA else 0
+
+
 @dataclass(frozen=True, slots=True)
 class FrameReferences:
     """What a frame cannot be read without."""
@@ -155,6 +196,8 @@ def references_of(frame: bytes) -> FrameReferences:
     body = memoryview(frame)[FRAME_HEADER_BYTES:]
     if kind in (FrameKind.DELTA, FrameKind.SUBSTRINGS):
         return FrameReferences(kind, sources_of(read_edits(body)))
+    if kind is FrameKind.NESTED:
+        return FrameReferences(kind, sources_of(read_edits(body[1:])))
     if kind is FrameKind.DICTIONARY:
         return FrameReferences(kind, (dictionary_number(body),))
     return FrameReferences(kind, ())

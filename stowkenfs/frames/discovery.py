@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from stowkenfs.frames.codec import LEVEL_QUICK, encode_frame
+from stowkenfs.frames.codec import DELTA_KINDS, LEVEL_QUICK, encode_frame
 from stowkenfs.frames.kinds import FRAME_HEADER_BYTES, FrameKind
 from stowkenfs.frames.recurring import Run, Sample
 from stowkenfs.frames.resources import EncodeChoices
@@ -66,11 +66,11 @@ def saved_bytes(
 ) -> int:
     """By how much ``frames``, which hold ``segments``, shrink where 0x05 is smaller.
 
-    Exact for frames that are rewritten at ``level``; those of 0x04 and 0x05 stay as they are.
+    Exact for frames that are rewritten at ``level``; those of 0x04, 0x05 and 0x07 stay as they are.
     """
     saved = 0
     for frame, segment in zip(frames, segments, strict=True):
-        if frame[0] not in (FrameKind.DELTA, FrameKind.SUBSTRINGS):
+        if frame[0] not in (*DELTA_KINDS, FrameKind.SUBSTRINGS):
             body = matcher.body(segment, level)
             if body is not None:
                 saved += max(0, len(frame) - FRAME_HEADER_BYTES - len(body))

@@ -32,6 +32,7 @@ class FrameKind(IntEnum):
     DELTA = 0x04
     SUBSTRINGS = 0x05
     MODEL = 0x06
+    NESTED = 0x07
 
 
 class FrameCodec(Protocol):

@@ -21,8 +21,8 @@ class FrameResources(Protocol):
         """A trained dictionary."""
         ...
 
-    def canonical(self, number: int) -> Segment:
-        """A stored segment, which is not itself a delta."""
+    def canonical(self, number: int, below: int = 1) -> Segment:
+        """A stored segment whose frame's depth is less than ``below``: 1 for one that is whole."""
         ...
 
 

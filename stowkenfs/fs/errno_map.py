@@ -43,6 +43,8 @@ ERRNO: dict[type[Exception], int] = {
     errors.DamageFound: errno.EIO,
     errors.ConversationNotFound: errno.ENOENT,
     errors.InvalidId: errno.ENOENT,
+    errors.NotAConversation: errno.EINVAL,
+    errors.BudgetTooSmall: errno.EFBIG,
     errors.VaultClosed: errno.ESHUTDOWN,
     errors.WorkerDied: errno.ENOMEM,
 }

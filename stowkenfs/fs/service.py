@@ -16,6 +16,7 @@ import pyfuse3
 import trio
 
 from stowkenfs.control.jobs import Jobs
+from stowkenfs.control.kept_log import KeptLog
 from stowkenfs.control.tree import control_tree
 from stowkenfs.errors import MountFailed
 from stowkenfs.fs.agreement import keep_pages
@@ -82,13 +83,14 @@ async def _serve(
     _allow_many_files()
     sys.setswitchinterval(SWITCH_SECONDS)
     where = await trio.to_thread.run_sync(os.path.realpath, mountpoint)
-    async with Vault.open(vault_path, config) as vault:
+    async with KeptLog().listening() as kept_log, Vault.open(vault_path, config) as vault:
         vault.announce(where)
         if vault.read_only:
             log.warning("the vault %s cannot be written: it is mounted read-only", vault_path)
             options = replace(options, fuse=options.fuse | {"ro"})
         jobs = Jobs()
-        control = ControlNodes(control_tree(vault, jobs, where, ",".join(options.words)))
+        words = ",".join(options.words)
+        control = ControlNodes(control_tree(vault, jobs, kept_log, where, words))
         operations = StowkenOperations(
             vault,
             control,

@@ -15,6 +15,11 @@ NAMELESS = ""
 """Stands for the id of a conversation that has none of its own."""
 
 _NAMED = re.compile(rb'"(tokenizer|model)"\s*:\s*"([^"\\]{1,100})"')
+_GRID = re.compile(
+    rb"""(?x) \s*+ \{ \s*+ (?: "(?:width|height)" \s*+ : \s*+ [0-9]{1,10} \s*+ , \s*+ ){2}
+    "data" \s*+ : \s*+ \[ \s*+ -?[0-9]"""
+)
+"""How the JSON of a grid begins, with its cells last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +30,17 @@ class About:
     vocabulary: Vocabulary
     ids_vocabulary: Vocabulary
     conversation_ids: tuple[str, ...] = ()
+    is_grid: bool = False
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether it may have something that somebody said."""
+        return self.shape is not Shape.OTHER and not self.is_grid
 
     @property
     def names(self) -> tuple[str, ...]:
         """The ids to find the document by; one that gives itself none is still counted."""
-        if self.shape is Shape.OTHER:
+        if not self.is_conversation:
             return ()
         return self.conversation_ids or (NAMELESS,)
 
@@ -50,6 +61,7 @@ def about(head: bytes) -> About:
         vocabulary_for(tokenizer, model),
         vocabulary_of_ids(tokenizer, model),
         tuple(name for name in ids if len(name) <= ID_CHARACTERS_MAX)[:IDS_MAX],
+        bool(_GRID.match(head)),
     )
 
 

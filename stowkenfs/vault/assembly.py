@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from stowkenfs.documents.renaming import names_in, rename
-from stowkenfs.frames.codec import frame_kind
+from stowkenfs.frames.codec import FrameKind, frame_kind
 from stowkenfs.store.block import Block, BlockKind, encode_block
 from stowkenfs.vault.encode import EncodedBatch, EncodedRecord
 from stowkenfs.vault.near_chains import Match
@@ -171,8 +171,8 @@ class Assembly:
         if self.near is not None and bands is not None and alike is not None:
             delta = self.near.delta(frame, bands, alike)
         number = self._add_segment(key, delta or frame)
-        if self.near is not None and bands is not None and delta is None:
-            self.near.add(number, bands, frame)
+        if self.near is not None and bands is not None and may_be_canonical(delta):
+            self.near.add(number, bands, delta or frame)
         return number
 
     def _add_segment(self, key: int, frame: bytes) -> int:
@@ -232,6 +232,11 @@ class Assembly:
         return PackedBlock(
             kind, first, len(rows), len(payload), content, encoded, brings_bytes=brings
         )
+
+
+def may_be_canonical(delta: bytes | None) -> bool:
+    """Whether others may be told as differences from what has this frame, or one that is whole."""
+    return delta is None or frame_kind(delta) is FrameKind.NESTED
 
 
 def join_runs(runs: Iterable[Run]) -> list[Run]:

@@ -12,7 +12,7 @@ from stowkenfs.documents.values import Style
 from stowkenfs.errors import BlockCorrupt, Corrupt, FrameCorrupt
 from stowkenfs.frames.bulk import Speller
 from stowkenfs.frames.codebook import Codebook
-from stowkenfs.frames.codec import FrameKind, Segment, whole_frame
+from stowkenfs.frames.codec import Segment, depth_of, whole_frame
 from stowkenfs.frames.dictionary import Dictionary
 from stowkenfs.frames.spelling import Escapes
 from stowkenfs.ids import PackNo, SegmentNo, TemplateNo
@@ -36,8 +36,6 @@ BASES_BYTES_MAX = 24 << 20
 CODEBOOK_COST_BYTES = 900_000
 REGISTRY_BYTES_MAX = 16 << 20
 """Of decoded substrings and dictionaries."""
-
-_DELTA = f"0x{FrameKind.DELTA:02x}"
 
 
 class BlockReader:
@@ -217,12 +215,17 @@ class BlockReader:
             self._registry.put(name, found, found.memory_bytes)
         return found
 
-    def canonical(self, number: int) -> Segment:
-        """A segment that others are told as differences from; it is none of those itself."""
-        segments, at = self._segments(SegmentNo(number))
-        if segments.kind(at) == _DELTA:
+    def canonical(self, number: int, below: int = 1) -> Segment:
+        """A segment that others are told as differences from, of a depth less than ``below``."""
+        frame = self.hot_frame(number)
+        if frame is not None and depth_of(frame) >= below:
             raise FrameCorrupt(f"segment {number}, which others refer to, refers to one itself")
-        return segments.segment(at)
+        return self._segment_alone(number)
+
+    def hot_frame(self, number: int) -> bytes | None:
+        """The frame of a segment that is stored as one; None for a dense one. Raises Corrupt."""
+        segments, at = self._segments(SegmentNo(number))
+        return segments.items.frames[at] if isinstance(segments, PlainSegments) else None
 
     # Segments and templates
 
@@ -251,6 +254,17 @@ class BlockReader:
             found = self._texts_of((), np.array([number]))[number]
             self._texts.put(number, found, len(found) + 100)
         return found
+
+    def texts(self, numbers: Numbers) -> Mapping[int, bytes]:
+        """``text`` of many, whose numbers ascend, uncached."""
+        return self._texts_of((), numbers)
+
+    def segment_blocks(
+        self, numbers: Sequence[int]
+    ) -> Iterator[tuple[Segments, Sequence[int], Sequence[int]]]:
+        """Blocks with segments of ``numbers``, which ascend; their places there, their numbers."""
+        for unpacked, shift, some in self._runs(BlockKind.SEGMENTS, numbers):
+            yield cast("Segments", unpacked.items), [at + shift for at in some], some
 
     def _texts_of(self, escapes: Escapes, numbers: Numbers) -> Mapping[int, bytes]:
         """``text`` of many, whose numbers ascend, escaped and uncached."""

@@ -126,7 +126,8 @@ class Committer:
             if not submission.fresh:
                 await self._look_up(submission.batch, known)
         numbers = {kind: self._catalogue.next_number(kind) for kind in BlockKind}
-        near = await self._near.begin(self._level)
+        wanted = any(one.batch.bands for one in submissions)
+        near = await self._near.begin(self._level, wanted=wanted)
         made = await anyio.to_thread.run_sync(self._assemble, submissions, known, numbers, near)
         if made.blocks:
             places = await self._writer.write(made.blocks)

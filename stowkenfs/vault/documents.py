@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from stowkenfs.documents.split import Splitter
+from stowkenfs.documents.split import units_of
 from stowkenfs.errors import IsADirectory
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from stowkenfs.index.catalogue import Extent
@@ -49,7 +49,7 @@ class Documents(Reindexed):
         from then on, None those that it has no more. Content and attributes change together.
         """
         judged = await anyio.to_thread.run_sync(about, content[:HEAD_BYTES])
-        units = await anyio.to_thread.run_sync(Splitter(judged.shape).feed, content, True)
+        units = await anyio.to_thread.run_sync(units_of, content, judged.shape)
         pieces = [Piece(unit, judged.vocabulary, judged.ids_vocabulary) for unit in units]
         with self.ingest.passages.enter():
             extents = extents_of(0, await self.ingest.store(pieces, tally))

@@ -11,10 +11,11 @@ import numpy as np
 
 from stowkenfs.documents.body import References, encode_body
 from stowkenfs.documents.split import Unit, encode_unit
-from stowkenfs.documents.values import Part, Payload, Record, Style, TokenList
+from stowkenfs.documents.values import Likeness, Part, Payload, Record, Style, TokenList
 from stowkenfs.frames.address import segment_hash, segment_key
 from stowkenfs.frames.codec import EncodeChoices, Segment, encode_frame, encode_referring
-from stowkenfs.frames.minhash import bands_of_many, has_bands
+from stowkenfs.frames.likeness import ids_of_grams, ids_of_places
+from stowkenfs.frames.minhash import TOKENS_MIN, bands_of_many, has_bands
 from stowkenfs.frames.texts import EncodedText, encode_texts
 from stowkenfs.frames.varints import TokenArray
 from stowkenfs.ids import SegmentNo, Vocabulary
@@ -40,7 +41,7 @@ class EncodedBatch:
     """What a list of jobs became. Segments and templates are unique within the batch."""
 
     segments: list[tuple[int, bytes]] = field(default_factory=list)  # (key, frame)
-    bands: dict[int, bytes] = field(default_factory=dict)  # of segments, by position, if wanted
+    bands: dict[int, bytes] = field(default_factory=dict)  # of those to compare, by position
     templates: list[bytes] = field(default_factory=list)
     records: list[list[EncodedRecord]] = field(default_factory=list)  # one list for each job
 
@@ -53,7 +54,7 @@ def encode_batch(
 ) -> EncodedBatch:
     """Encode ``jobs``; deterministic, and verified against each unit's bytes.
 
-    ``choices``: what new frames may refer to. ``with_bands``: segments are to be compared.
+    ``choices``: what new frames may refer to. ``with_bands``: texts are to be compared, too.
     """
     return _Encoder(level, choices, with_bands=with_bands).run(jobs)
 
@@ -130,13 +131,19 @@ class _Encoder:
 
     def _part(self, part: Part, vocabulary: Vocabulary) -> int:
         text = self._texts[Vocabulary.BYTES if part.binary else vocabulary][part.content]
-        return self._segment(text.segment, text.key, text.frame)
+        return self._segment(text.segment, text.key, text.frame, part.likeness)
 
     def _ids(self, tokens: TokenArray, vocabulary: Vocabulary) -> int:
         key = segment_key(segment_hash(tokens), vocabulary)
         return self._segment(Segment(vocabulary, tokens), key)
 
-    def _segment(self, segment: Segment, key: int, frame: bytes | None = None) -> int:
+    def _segment(
+        self,
+        segment: Segment,
+        key: int,
+        frame: bytes | None = None,
+        likeness: Likeness = Likeness.TEXT,
+    ) -> int:
         at = self._segments.get(key)
         if at is None:
             if frame is None:
@@ -145,9 +152,19 @@ class _Encoder:
                 frame = self._smaller(frame, segment, self._choices)
             at = self._segments[key] = len(self._batch.segments)
             self._batch.segments.append((key, frame))
-            if self._with_bands and has_bands(len(segment.tokens), segment.vocabulary):
-                self._to_compare[at] = segment.tokens
+            ids = self._ids_to_compare(segment, likeness)
+            if ids is not None:
+                self._to_compare[at] = ids
         return at
+
+    def _ids_to_compare(self, segment: Segment, likeness: Likeness) -> TokenArray | None:
+        """What the bands of a segment are made of; None if it is not looked for."""
+        if likeness is Likeness.TEXT:
+            is_wanted = self._with_bands and has_bands(len(segment.tokens), segment.vocabulary)
+            return segment.tokens if is_wanted else None
+        find = ids_of_places if likeness is Likeness.CELLS else ids_of_grams
+        ids = find(segment.tokens)
+        return ids if len(ids) >= TOKENS_MIN else None
 
     def _smaller(self, frame: bytes, segment: Segment, choices: EncodeChoices) -> bytes:
         """``frame``, or one that refers to something and is smaller."""

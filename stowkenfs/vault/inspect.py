@@ -8,7 +8,6 @@ import numpy as np
 
 from stowkenfs.documents.body import References
 from stowkenfs.documents.shapes import Turn, parse, turns
-from stowkenfs.documents.split import Shape
 from stowkenfs.frames.address import segment_hash
 from stowkenfs.frames.tokenizer import tokenize
 from stowkenfs.ids import RecordNo, SegmentNo, SegmentType, Vocabulary
@@ -111,7 +110,7 @@ def summarize(
                 seen.add(number)
                 stored += reader.segment_storage(number)[1]
     head = reader.read_extent(extents[0], 0, min(extents[0].length, HEAD_BYTES)) if extents else b""
-    conversations = int(about(head).shape is not Shape.OTHER) if head else 0
+    conversations = int(about(head).is_conversation) if head else 0
     return DocumentSummary(
         records,
         len(seen),

@@ -13,6 +13,7 @@ import anyio.to_thread
 import numpy as np
 import numpy.typing as npt
 
+from stowkenfs.frames.codec import DEPTH_MAX
 from stowkenfs.frames.minhash import BANDS_BYTES
 from stowkenfs.index.canonicals import CanonicalTable
 from stowkenfs.vault.compaction.numbers import Numbers
@@ -46,14 +47,16 @@ class NearIndex:
         self._is_leaving = is_leaving
         self._threshold = threshold
         self._reader = reader
-        self._canonicals = Canonicals(reader.canonical, CACHE_BYTES)
+        self._canonicals = Canonicals(
+            lambda number: reader.canonical(number, DEPTH_MAX + 1), CACHE_BYTES
+        )
         self._chains: BandChains | None = None
         self._loading = anyio.Lock()
         self._changes = 0
 
     @property
     def is_on(self) -> bool:
-        """Whether deltas are made."""
+        """Whether deltas of texts are made; those of cells always are."""
         return self._threshold is not None
 
     @property
@@ -66,9 +69,9 @@ class NearIndex:
 
     # New segments
 
-    async def begin(self, level: int) -> NearRound | None:
-        """A round of new segments; None where no deltas are made."""
-        if self._threshold is None:
+    async def begin(self, level: int, *, wanted: bool) -> NearRound | None:
+        """A round of new segments; None where none of them is ``wanted`` to be compared."""
+        if not wanted:
             return None
         chains = await self._loaded()
         return NearRound(

@@ -16,9 +16,12 @@ from stowkenfs.vault.near_chains import BandChains, Match
 CANDIDATES_MAX = 4
 """Segments that one is compared with: those with the most bands in common."""
 
+ALIKE_ENOUGH = 2.0
+"""More than any likeness: nothing is, where none is asked for."""
+
 
 class Canonical(NamedTuple):
-    """A segment that others are compared with, and the set of its ids."""
+    """A segment that others are compared with, and the set of its ids, empty for bytes."""
 
     number: int
     segment: Segment
@@ -52,7 +55,9 @@ class Canonicals:
                 segment = self._load(number)
             except Corrupt:
                 return None
-            tokens, ids = segment.tokens, set_of(segment.tokens)
+            tokens = segment.tokens
+            # Bytes are compared by their places.
+            ids = tokens[:0] if segment.vocabulary is Vocabulary.BYTES else set_of(tokens)
             found = int(segment.vocabulary), tokens, ids
             self._cache.put(number, found, tokens.nbytes + ids.nbytes + 500)
         vocabulary, tokens, ids = found
@@ -68,7 +73,7 @@ class Matching:
     ``numbers`` and ``bands``: those that were noted.
     """
 
-    def __init__(self, chains: BandChains, canonicals: Canonicals, threshold: float) -> None:
+    def __init__(self, chains: BandChains, canonicals: Canonicals, threshold: float | None) -> None:
         self._chains = chains
         self._canonicals = canonicals
         self._threshold = threshold
@@ -95,13 +100,14 @@ class Matching:
     def most_alike(self, segment: Segment, candidates: Iterable[int]) -> Likeness | None:
         """The candidate of the greatest similarity that is enough, and of these the oldest."""
         ids = set_of(segment.tokens)
+        threshold = ALIKE_ENOUGH if self._threshold is None else self._threshold
         best: Likeness | None = None
         for number in sorted(candidates):
             canonical = self.canonical(number)
             if canonical is None or canonical.segment.vocabulary is not segment.vocabulary:
                 continue
             similarity = similarity_of_sets(ids, canonical.ids)
-            if similarity >= self._threshold and (best is None or similarity > best.similarity):
+            if similarity >= threshold and (best is None or similarity > best.similarity):
                 best = Likeness(similarity, canonical)
         return best
 

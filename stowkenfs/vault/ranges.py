@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stowkenfs.documents.split import Splitter, Unit
+from stowkenfs.documents.split import Unit, units_of
 from stowkenfs.ids import InodeNo
 from stowkenfs.vault.about import HEAD_BYTES, About, about
 from stowkenfs.vault.live import LiveFile
@@ -48,4 +48,4 @@ def fill_whole(parts: Sequence[Range], contents: Sequence[bytes]) -> None:
     """Let ``parts`` be the units of files that have ``contents``, one each. Any thread."""
     for part, content in zip(parts, contents, strict=True):
         part.about = about(content[:HEAD_BYTES])
-        part.units = Splitter(part.about.shape).feed(content, final=True)
+        part.units = units_of(content, part.about.shape)

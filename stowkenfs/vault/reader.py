@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import NamedTuple, cast
 
 from stowkenfs.documents.body import Body, render_body
+from stowkenfs.documents.pieces import Pieces
 from stowkenfs.documents.rendering import MINIMAL_ESCAPES, has_many_parts, render_pieces
 from stowkenfs.errors import Corrupt, RecordCorrupt
 from stowkenfs.frames.codec import decode_frame
@@ -243,6 +244,12 @@ class Reader(BlockReader):
                 for number, content in zip(some[kept], contents[kept], strict=True)
             )
         return found
+
+    def pieces(self, extent: Extent) -> Iterator[Pieces]:
+        """What the records of ``extent`` consist of, block by block. Raises RecordCorrupt."""
+        numbers = range(extent.record, extent.record + extent.count)
+        for unpacked, shift, some in self._runs(BlockKind.RECORDS, numbers):
+            yield cast("Records", unpacked.items).pieces([at + shift for at in some])
 
     def _render_all(self, records: Records, places: Sequence[int]) -> Sequence[bytes]:
         """The bytes of records of one block, unchecked."""

@@ -14,13 +14,13 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from stowkenfs.documents.split import Shape, Splitter
+from stowkenfs.documents.split import Shape, Splitter, may_be_grid, units_of
 from stowkenfs.errors import Corrupt, NotFound
 from stowkenfs.ids import InodeNo
 from stowkenfs.index.catalogue import Catalogue, Extent
 from stowkenfs.index.inodes import InodeTable
 from stowkenfs.index.space import giving_room
-from stowkenfs.vault.about import HEAD_BYTES, about
+from stowkenfs.vault.about import HEAD_BYTES, About, about
 from stowkenfs.vault.assembly import Run, join_runs
 from stowkenfs.vault.committer import Committer
 from stowkenfs.vault.complaints import (
@@ -220,6 +220,12 @@ class Sealer:
         if is_open and judged.shape is not Shape.LINES:
             return  # sealed when it is closed
         for start, end in self._spans(ino, live):
+            is_all = start == 0 and end == live.inode.size
+            if is_all and not is_open and may_be_grid(head, end):
+                part = await self._whole(ino, live, judged)
+                if part.units:
+                    yield part
+                continue
             replaces = bool(self._catalogue.extents(ino, start, end))
             whole = not is_open or replaces
             splitter = Splitter(judged.shape, start)
@@ -239,6 +245,14 @@ class Sealer:
                     part = Range(ino, live, part.end, about=judged)
             if part.units:
                 yield part
+
+    async def _whole(self, ino: InodeNo, live: LiveFile, judged: About) -> Range:
+        """A whole file, which is short enough to be held, at once."""
+        size = live.inode.size
+        replaces = bool(self._catalogue.extents(ino, 0, size))
+        content = await self._files.read(live, 0, size)
+        units = await anyio.to_thread.run_sync(units_of, content, judged.shape)
+        return Range(ino, live, 0, units, judged, replaces_to=size if replaces else 0)
 
     def _spans(self, ino: InodeNo, live: LiveFile) -> Iterator[tuple[int, int]]:
         """Ranges to seal: what is drafted, widened to whole extents where it touches some.

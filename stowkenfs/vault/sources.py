@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from stowkenfs.documents.split import Splitter
+from stowkenfs.documents.split import Splitter, may_be_grid, units_of
 from stowkenfs.vault.about import HEAD_BYTES, About, about
 from stowkenfs.vault.intake import (
     Attributes,
@@ -168,14 +168,29 @@ def _file(source: Source) -> Iterator[Item]:
             yield Unreadable(source, "it is not a regular file any more")
             return
         attributes = _attributes(status, fd)
-        judged = about(os.pread(fd, HEAD_BYTES, 0))
+        head = os.pread(fd, HEAD_BYTES, 0)
+        judged = about(head)
         is_sparse = status.st_blocks * DISK_BLOCK_BYTES < status.st_size
         size = status.st_size if is_sparse else 0
+        if not is_sparse and may_be_grid(head, status.st_size):
+            yield from _whole(source, fd, judged, status.st_size, attributes)
+            return
         for start, end in _data_ranges(fd, status.st_size) if is_sparse else [(0, None)]:
             size = max(size, (yield from _range(source, fd, judged, start, end)))
     finally:
         os.close(fd)
     yield End(source, judged, size, attributes)
+
+
+def _whole(
+    source: Source, fd: int, judged: About, size: int, attributes: Attributes
+) -> Iterator[Item]:
+    """A file that is short enough to be held, and its end."""
+    content = b""
+    while len(content) < size and (piece := os.pread(fd, size - len(content), len(content))):
+        content += piece
+    yield Content(source, judged, units_of(content, judged.shape))
+    yield End(source, judged, len(content), attributes)
 
 
 def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int | None]]:

@@ -11,7 +11,7 @@ from stowkenfs.errors import NotAVault, SuperblockCorrupt, UnknownFormat
 from stowkenfs.store.local import private, sync_directory
 
 MAGIC = b"STOWKEN\n"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _FIELDS = struct.Struct("<8sI16sQ")  # magic, version, vault id, created_ns
 _CHECKSUM_BYTES = 16
 SUPERBLOCK_BYTES = _FIELDS.size + _CHECKSUM_BYTES

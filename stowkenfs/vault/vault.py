@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -38,6 +39,10 @@ from stowkenfs.vault.opened import check_index, count_opening
 from stowkenfs.vault.opening import lock_vault, open_index, open_index_to_read
 from stowkenfs.vault.progress import Progress, untold
 from stowkenfs.vault.reindex.placing import needs_rebuilding
+
+if TYPE_CHECKING:
+    from stowkenfs.context.pressure import ContextConfig
+    from stowkenfs.vault.contexts import FittedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,30 @@ class Vault(Documents):
         if conversation.id is None:
             conversation.id = conversation_id
         return conversation
+
+    async def fit(
+        self,
+        conversation_id: str,
+        config: "ContextConfig | int",
+        *,
+        idle_seconds: float | None = None,
+    ) -> "FittedDocument":
+        """A conversation made to fit into a budget, in tokens or with all that can be chosen.
+
+        The result has its ``content``, a document in the format of the file, and a ``report`` of
+        what was done. ``idle_seconds``: how long it has rested, where it does not tell itself.
+
+        Raises BudgetTooSmall, and what ``retrieve`` does.
+        """
+        from stowkenfs.context.pressure import ContextConfig
+        from stowkenfs.vault.contexts import fit_file
+
+        wanted = ContextConfig(config) if isinstance(config, int) else config
+        inode = self.find_conversation(conversation_id)
+        fitted = await fit_file(self, inode.ino, wanted, idle_seconds=idle_seconds)
+        if fitted.error is not None:
+            raise fitted.error
+        return fitted
 
     def find_conversation(self, conversation_id: str) -> Inode:
         """The file of a conversation. Raises ConversationNotFound or InvalidId."""

@@ -12,7 +12,7 @@ from stowkenfs.vault.config import VaultConfig
 from stowkenfs.vault.vault import Vault
 from tests.vault.rebuilding import chat, rewrite
 
-FROZEN = Path(__file__).parents[1] / "vaults" / "v3" / "vault"
+FROZEN = Path(__file__).parents[1] / "vaults" / "v4" / "vault"
 """All kinds of blocks, layouts, codecs and frames (``tests/test_frozen_vaults.py``)."""
 
 NAMES = ["hot", "dense", "killed"]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from stowkenfs import kernels
 from stowkenfs.documents.body import References, encode_body
-from stowkenfs.documents.encode import encode_unit
 from stowkenfs.documents.lexer import lex
 from stowkenfs.documents.occurring import occurring
 from stowkenfs.documents.record import Record, renders_to
+from stowkenfs.documents.split import encode_unit
 from stowkenfs.documents.styles import unescape, write
 from stowkenfs.documents.units import Unit, UnitKind
 from stowkenfs.documents.values import Style

@@ -17,6 +17,8 @@ from tests.documents.strategies import PATIENT, TEXTS
 from tests.kernels import using
 
 CONTENTS = ["", "plain", 'a"b\\c\n\t\x00\x1f\x7f/', "\u2028 <&> \u00e9 \u4f60 \U0001f600", "x" * 99]
+STYLES = [style for style in Style if style not in (Style.CELLS, Style.DEFLATE)]
+"""Those that write any text."""
 TEMPLATES = [b"\0", b'{"a":"\0"', b',"b":\0}\n', b"no slot", b"\0\0"]
 
 
@@ -67,7 +69,7 @@ def bodies(draw: st.DrawFn) -> Body:
         if draw(st.booleans()):
             values.append(draw(st.binary(max_size=5)))
             continue
-        style = draw(st.sampled_from(Style))
+        style = draw(st.sampled_from(STYLES))
         segments = tuple(map(SegmentNo, draw(st.lists(numbers, min_size=1, max_size=3))))
         separator = b", " if style is Style.TOKENS else b""
         types = (SegmentType.OTHER,) * len(segments)
@@ -84,6 +86,20 @@ def test_together_as_one_by_one(drawn: list[Body]) -> None:
     for compiled in (kernels.built, None):
         with using(compiled):
             assert together(drawn) == expected
+
+
+@pytest.mark.parametrize("compiled", [kernels.built, None])
+def test_a_part_that_says_how_to_write_the_others(compiled: kernels.Compiled | None) -> None:
+    texts = {0: b"\x00\x00\x02, \x00", 1: np.array([0.5, 1e-7]).tobytes(), 2: bytes(8)}
+    types = (SegmentType.OTHER, SegmentType.CELLS, SegmentType.CELLS)
+    value = References(Style.CELLS, types, (SegmentNo(0), SegmentNo(1), SegmentNo(2)))
+    body = encode_body((TemplateNo(0),), (value,))
+    with using(compiled):
+        ends = np.array([0, len(body), 2 * len(body)])
+        pieces = pieces_of_bodies(body * 2, ends[:-1], ends[1:])
+        assert pieces.alone == []
+        found = render_pieces(pieces, lambda _: [b"[\0]"], lambda _: texts, minimal_of)
+    assert found == [b"[0.5, 1e-07, 0.0]"] * 2
 
 
 @pytest.mark.parametrize("values", [(), (b"1", b"2")])

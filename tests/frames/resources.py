@@ -28,7 +28,7 @@ class Resources:
     def dictionary(self, number: int) -> Dictionary:
         return _found(self.dictionaries, number)
 
-    def canonical(self, number: int) -> Segment:
+    def canonical(self, number: int, below: int = 1) -> Segment:
         return _found(self.canonicals, number)
 
 

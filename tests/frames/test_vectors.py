@@ -3,12 +3,15 @@
 import pytest
 
 from stowkenfs.frames.codec import (
+    LEVEL_QUICK,
     EncodeChoices,
     FrameKind,
     Segment,
     decode_frame,
+    depth_of,
     encode_delta,
     encode_frame,
+    encode_nested,
     frame_kind,
     references_of,
 )
@@ -63,6 +66,11 @@ def test_encoding(vector):
         [(number, canonical)] = resources.canonicals.items()
         frame = encode_delta(segment, number, canonical)
         assert frame is not None
+    elif vector["kind"] == FrameKind.NESTED:
+        [(number, canonical)] = resources.canonicals.items()
+        depth = depth_of(bytes.fromhex(vector["frame"]))
+        frame = encode_nested(segment, number, canonical, depth, level=LEVEL_QUICK)
+        assert frame is not None
     else:
         dictionary = next(iter(resources.dictionaries.items()), None)
         choices = EncodeChoices(SubstringMatcher(resources.substrings), dictionary)
@@ -75,9 +83,10 @@ def test_encoding(vector):
 
 def is_plain(vector: format_vectors.Vector) -> bool:
     """Edits whose literals are not compressed."""
-    if vector["kind"] not in (FrameKind.DELTA, FrameKind.SUBSTRINGS):
+    if vector["kind"] not in (FrameKind.DELTA, FrameKind.SUBSTRINGS, FrameKind.NESTED):
         return False
-    return not read_edits(memoryview(bytes.fromhex(vector["frame"]))[2:]).packed
+    start = 2 + (vector["kind"] == FrameKind.NESTED)
+    return not read_edits(memoryview(bytes.fromhex(vector["frame"]))[start:]).packed
 
 
 def test_references(vector):

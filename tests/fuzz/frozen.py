@@ -44,7 +44,7 @@ class Things:
     def codebook(self, number: int) -> Codebook:
         return _found(self.codebooks, number)
 
-    def canonical(self, number: int) -> Segment:
+    def canonical(self, number: int, below: int = 1) -> Segment:
         return _found(self.segments, number)
 
     def substring(self, number: int) -> Segment:
@@ -64,7 +64,7 @@ def _found(numbered: dict[int, T], number: int) -> T:
 
 
 @cache
-def frozen_packs(version: str = "v3") -> dict[PackNo, list[bytes]]:
+def frozen_packs(version: str = "v4") -> dict[PackNo, list[bytes]]:
     """The blocks of each pack as they lie there."""
     store = LocalStore(VAULTS / version / "vault" / "packs", read_only=True)
     return {
@@ -74,7 +74,7 @@ def frozen_packs(version: str = "v3") -> dict[PackNo, list[bytes]]:
 
 
 @cache
-def frozen_blocks(version: str = "v3") -> tuple[Block, ...]:
+def frozen_blocks(version: str = "v4") -> tuple[Block, ...]:
     """All blocks, unpacked, in the order in which they lie."""
     bases: dict[tuple[BlockKind, int], bytes] = {}
     contents = [content for pack in frozen_packs(version).values() for content in pack]
@@ -101,7 +101,7 @@ def _ranges(block: Block) -> list[tuple[int, int]]:
 
 
 @cache
-def frozen_things(version: str = "v3") -> Things:
+def frozen_things(version: str = "v4") -> Things:
     """What the blocks of a frozen vault hold, what lies last where numbers come twice."""
     things = Things()
     for kind, take in _TAKERS:

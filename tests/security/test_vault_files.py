@@ -175,7 +175,7 @@ def test_links_are_not_followed_by_those_who_come_later(tmp_path: Path) -> None:
     directory.mkdir()
     (directory / "superblock.new").symlink_to(victim)
     (directory / "lock").symlink_to(victim)
-    superblock = read_superblock(Path(__file__).parents[1] / "vaults" / "v3" / "vault")
+    superblock = read_superblock(Path(__file__).parents[1] / "vaults" / "v4" / "vault")
     assert isinstance(superblock, Superblock)
     with pytest.raises(OSError, match="symbolic links"):
         write_superblock(directory, superblock)

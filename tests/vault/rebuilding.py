@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 
 from stowkenfs.errors import TreeError
+from stowkenfs.grids.formats import GridFormat, encode
+from stowkenfs.grids.grid import Grid
 from stowkenfs.ids import InodeNo
 from stowkenfs.vault.compaction.batch import CompactOptions
 from stowkenfs.vault.config import VaultConfig
@@ -116,6 +118,16 @@ def chat(number: int, turns: int = 2) -> bytes:
     return json.dumps({"created": time, "messages": messages}, indent=number % 3 or None).encode()
 
 
+def grid(rng: random.Random) -> bytes:
+    """One of a few grids in one of the formats, some cells of which others do not have."""
+    made = Grid(12, 9)
+    for at in range(0, 108, 5):
+        made[at, at // 12] = at / 7
+    for _ in range(rng.randrange(4)):
+        made[rng.randrange(12), rng.randrange(9)] = rng.randrange(5) / 3
+    return encode(made, rng.choice(list(GridFormat)))
+
+
 class History:
     """Random changes of a vault; paths are few, so that names come again."""
 
@@ -131,12 +143,14 @@ class History:
         return vault.tree.resolve(parent).ino, name
 
     def content(self) -> bytes:
-        shape = self.random.randrange(4)
+        shape = self.random.randrange(5)
         if shape == 0:
             return chat(self.random.randrange(12))
         if shape == 1:
             numbers = [self.random.randrange(12) for _ in range(8)]
             return b"".join(chat(n).replace(b"\n", b" ") + b"\n" for n in numbers)
+        if shape == 4:
+            return grid(self.random)
         if shape == 2:
             return self.random.randbytes(self.random.randrange(300))
         return b"words of a text that is repeated " * self.random.randrange(40)

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from stowkenfs.ids import ROOT_INODE, InodeNo
 from tests.running import names_in
 from tests.vault.machine import VaultDriver, copy_as_a_crash
+from tests.vault.rebuilding import grid
 
 NAMES = [b"a.json", b"b.jsonl", b"c.bin", b"d", b"e.jsonl"]
 NAME = st.sampled_from(NAMES)
@@ -30,7 +31,7 @@ def _document(seed: int) -> bytes:
     """A piece of content, the same for the same seed; many have parts in common."""
     rng = random.Random(seed)
     shared = f"You are a helpful assistant, number {seed % 3}. Answer in a few plain sentences."
-    kind = seed % 6
+    kind = seed % 7
     if kind == 0:
         messages = [
             {"role": role, "content": shared if role == "system" else f"{seed} {'words ' * 20}"}
@@ -45,6 +46,8 @@ def _document(seed: int) -> bytes:
         return "".join(line + "\n" for line in lines).encode()
     if kind == 3:
         return rng.randbytes(rng.randint(1, 900))
+    if kind == 6:
+        return grid(rng)
     if kind == 4:
         return shared.encode() * rng.randint(1, 8)
     return b"{" * rng.randint(1, 3) + json.dumps([shared, seed]).encode()[: rng.randint(1, 90)]

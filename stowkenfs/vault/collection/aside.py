@@ -87,5 +87,6 @@ class _Sent:
     def dictionary(self, number: int) -> Dictionary:
         raise FrameCorrupt(f"dictionary {number} was not sent")
 
-    def canonical(self, number: int) -> Segment:
+    def canonical(self, number: int, below: int = 1) -> Segment:
+        del below
         raise FrameCorrupt(f"segment {number} was not sent")

@@ -210,8 +210,7 @@ class Collector:
             shelf = self._shelf(kind)
             if kind in TABLES and shelf.blocks(*CHANGING):
                 await self._keys.forget(shelf, self._marker.problem)
-        if self._parts.near.is_on:
-            await self._parts.near.forget_what(self._shelf(BlockKind.SEGMENTS).going)
+        await self._parts.near.forget_what(self._shelf(BlockKind.SEGMENTS).going)
         if await self._sweep_kind(BlockKind.RECORDS):
             await self._follow()  # what stays after all keeps what it refers to
         await self._sweep_segments()

@@ -212,7 +212,10 @@ class Marker:
                 await self.mark_canonicals(block)
 
     async def mark_canonicals(self, block: int) -> None:
-        """Mark what the frames that remain in a block are differences from."""
+        """Mark what the frames that remain in a block are differences from.
+
+        These may lie in the same block, and be differences from others in it.
+        """
         shelf = self.shelves[BlockKind.SEGMENTS]
         if shelf.fates[block] == Fate.DROPPED:
             return
@@ -225,11 +228,14 @@ class Marker:
 
     def _mark_canonicals(self, block: int) -> None:
         shelf = self.shelves[BlockKind.SEGMENTS]
-        shelf.mark(canonicals_of(self._unpacked(shelf, block), shelf.places_in(block)))
+        unpacked, marked = self._unpacked(shelf, block), -1
+        while marked != len(places := shelf.places_in(block)):
+            marked = len(places)
+            shelf.mark(canonicals_of(unpacked, places))
 
     def has_deltas(self) -> bool:
         """Whether there may be frames that others are needed for."""
-        row = self._connection.one("SELECT frames FROM frame_kind WHERE kind = 4")
+        row = self._connection.one("SELECT sum(frames) FROM frame_kind WHERE kind IN (4, 7)")
         return bool(row and row[0])
 
     # Segments to codebooks

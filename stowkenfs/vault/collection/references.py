@@ -5,8 +5,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from stowkenfs.documents.body import References
-from stowkenfs.frames.codec import references_of
-from stowkenfs.frames.kinds import FrameKind
+from stowkenfs.frames.codec import DELTA_KINDS, references_of
 from stowkenfs.vault.collection.shelf import Integers
 from stowkenfs.vault.unpacked import PlainSegments, Records, Segments, Unpacked
 
@@ -41,9 +40,9 @@ def canonicals_of(unpacked: Unpacked, places: Integers) -> Integers:
     if isinstance(segments, PlainSegments):
         frames = segments.items.frames
         for at in places.tolist():
-            if frames[at][:1] == _DELTA:
+            if frames[at][:1] in _DELTAS:
                 numbers += references_of(frames[at]).numbers
     return np.array(numbers, np.int64)
 
 
-_DELTA = bytes((FrameKind.DELTA,))
+_DELTAS = [bytes((kind,)) for kind in DELTA_KINDS]

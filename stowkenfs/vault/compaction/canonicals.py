@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from typing import cast
 
-from stowkenfs.frames.codec import FrameKind, references_of
+from stowkenfs.frames.codec import DELTA_KINDS, references_of
 from stowkenfs.index.catalogue import Catalogue
 from stowkenfs.store.block import BlockKind
 from stowkenfs.vault.reader import Reader
@@ -21,7 +21,8 @@ def with_canonicals(
 
     ``blocks``: first and end of all hot ranges of segments, sorted. One that holds a segment
     which stays does so whole, and must be readable: so the canonicals of all its deltas stay.
-    A canonical is no delta, but its block may hold some. Blocks; any thread. Raises Corrupt.
+    A canonical may be a delta itself, and its block hold some. Blocks; any thread.
+    Raises Corrupt.
     """
     kept, waiting = set(segments), list(segments)
     seen: set[int] = set()
@@ -47,6 +48,6 @@ def _canonicals_in(catalogue: Catalogue, reader: Reader, first: int) -> set[int]
     items = cast("PlainSegments", reader.unpacked(place).items).items
     for at in range(len(items.keys)):
         references = references_of(items.frames[at])
-        if references.kind is FrameKind.DELTA:
+        if references.kind in DELTA_KINDS:
             found.update(references.numbers)
     return found

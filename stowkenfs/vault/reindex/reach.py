@@ -11,7 +11,7 @@ import numpy.typing as npt
 from stowkenfs.documents.body import Body, References
 from stowkenfs.errors import Corrupt, FrameCorrupt
 from stowkenfs.frames.address import segment_hash, segment_key
-from stowkenfs.frames.codec import FrameKind, references_of
+from stowkenfs.frames.codec import DELTA_KINDS, references_of
 from stowkenfs.index.catalogue import BLOCK_COLUMNS, BlockPlace
 from stowkenfs.index.connection import Connection
 from stowkenfs.index.keys import Grain
@@ -301,7 +301,7 @@ class Reach:
                 number = row.first + at - row.skip
                 self._report.add(self._report.problems, f"segment {number}: {error}")
                 continue
-            if needed.kind is FrameKind.DELTA:
+            if needed.kind in DELTA_KINDS:
                 self._want(BlockKind.SEGMENTS, np.array(needed.numbers, np.int64))
             frames, size = self.frames.get(needed.kind, (0, 0))
             self.frames[needed.kind] = frames + 1, size + len(frame)

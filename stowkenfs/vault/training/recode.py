@@ -150,5 +150,6 @@ class _Offered:
             raise FrameCorrupt(f"dictionary {number} is not there")
         return active[1]
 
-    def canonical(self, number: int) -> Segment:
+    def canonical(self, number: int, below: int = 1) -> Segment:
+        del below
         raise FrameCorrupt(f"segment {number} is not there")

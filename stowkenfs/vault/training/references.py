@@ -8,7 +8,7 @@ from typing import cast
 import anyio.to_thread
 
 from stowkenfs.errors import Corrupt
-from stowkenfs.frames.codec import FrameKind, frame_kind, references_of
+from stowkenfs.frames.codec import DELTA_KINDS, FrameKind, frame_kind, references_of
 from stowkenfs.index.catalogue import BlockPlace, Catalogue
 from stowkenfs.index.connection import Connection
 from stowkenfs.store.block import BlockKind, Layout
@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 500
 BLOCKS_AT_ONCE = 16
 PROBLEMS_MAX = 100
 
-SKIPPED = (FrameKind.DELTA, FrameKind.SUBSTRINGS)
+SKIPPED = (*DELTA_KINDS, FrameKind.SUBSTRINGS)
 """Kinds that are not encoded again."""
 
 Rows = list[BlockPlace]

@@ -1,13 +1,21 @@
 """Texts that people and programs give: documents, words of control files, options."""
 
+import zlib
 from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
 
 from stowkenfs.control.words import Word, parse_words, share, text_of, whole, yes_or_no
+from stowkenfs.documents.decimals import write_cells
+from stowkenfs.documents.deflate import put_together, take_apart
 from stowkenfs.documents.record import render
 from stowkenfs.documents.shapes import conversation_ids, parse, payload_types, turns
 from stowkenfs.documents.split import Splitter, Unit, UnitKind, encode_unit
 from stowkenfs.errors import BadRequest, InvalidId, NotAConversation
 from stowkenfs.fs.options import MountOptions
+from stowkenfs.grids.formats import GridFormat, encode
+from stowkenfs.grids.grid import Grid
 from stowkenfs.vault.about import HEAD_BYTES, about
 from stowkenfs.vault.conversation import parse_conversation, path_of_id, render_conversation
 from tests.format_vectors import VECTORS, content_of
@@ -32,7 +40,12 @@ _DOCUMENTS = (
     b'{"id": "\\udc00", "conversation_id": "../../x", "a": 1, "a": 2}',
     b'{"model": "gpt-4o", "image": "' + b"QUJD" * 30 + b'"}',
     bytes(range(256)),
+    b'{"width": 4, "height": 4, "data": [%s]}' % b", ".join(b"%d.5" % at for at in range(16)),
+    *(encode(Grid.of(np.arange(20.0).reshape(4, 5) / 3), one) for one in GridFormat),
 )
+
+_CELLS = bytes(np.arange(6.0) / 3)
+_LAYOUTS = (b"\0\0\2, \0", b"\1\3\1,\2,\n", b"\2\2\0\0")
 
 
 def _document(content: bytes) -> None:
@@ -53,6 +66,22 @@ def _document(content: bytes) -> None:
 def _same(unit: Unit) -> None:
     records = encode_unit(unit)
     assert b"".join(render(one.templates, one.values) for one in records) == unit.content
+
+
+def _recipe(content: bytes) -> None:
+    put_together(content, _CELLS)
+
+
+@cache
+def _recipes() -> list[bytes]:
+    made = (zlib.compressobj(level, zlib.DEFLATED, -15) for level in (0, 6, 9))
+    streams = [one.compress(_CELLS * 9) + one.flush() for one in made]
+    head_bytes = len(_CELLS) * 8
+    return [recipe for one in streams if (recipe := take_apart(one, _CELLS * 9, head_bytes))]
+
+
+def _layout(content: bytes) -> None:
+    write_cells(content, _CELLS)
 
 
 def _shapes(content: bytes) -> None:
@@ -104,6 +133,8 @@ def _conversations() -> Sequence[bytes]:
 
 TARGETS = (
     Target("document", _document, lambda: _DOCUMENTS, ()),
+    Target("deflate-recipe", _recipe, _recipes),
+    Target("cells-layout", _layout, lambda: _LAYOUTS),
     Target("shapes", _shapes, lambda: _DOCUMENTS, ()),
     Target("conversation", _conversation, _conversations, (NotAConversation,)),
     Target(

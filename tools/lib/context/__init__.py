@@ -1,0 +1,1 @@
+"""How long it takes to fit a conversation into a budget."""
