@@ -1,7 +1,9 @@
-"""What README.md and docs/STATE.md show works as shown, from the first block to the last.
+"""What pages show works as shown, from the first block to the last.
 
 A block of ``sh`` or ``python`` is executed if the line before it is ``<!-- runnable -->``. All
-of a page run in one directory, one process each, and nothing in them is substituted.
+of a page run in one directory, one process each, and nothing in them is substituted. A block
+behind ``<!-- output -->`` is all that the one before it printed; ``STOWKENFS_WRITE_OUTPUT=1``
+writes what is printed to the page.
 """
 
 import ast
@@ -17,18 +19,29 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = ("README.md", "docs/STATE.md")
+PAGES = (
+    "README.md",
+    "docs/CONTEXT.md",
+    "docs/PREDICT.md",
+    "docs/RETENTION.md",
+    "docs/STATE.md",
+)
 
-TAG = "<!-- runnable -->"
-FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUNNABLE, OUTPUT = "runnable", "output"
+TAG = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
+FENCED = re.compile(r"(?:^<!-- (\w+) -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
+    """``start`` and ``end``: where the text is in the page, in characters."""
+
+    start: int
+    end: int
     line: int
     language: str
     text: str
-    runnable: bool
+    tag: str | None
 
     @property
     def command(self) -> list[str]:
@@ -41,10 +54,12 @@ def blocks_of(page: str) -> list[Block]:
     text = (ROOT / page).read_text()
     return [
         Block(
-            line=text.count("\n", 0, found.start()) + 1,
-            language=found[1],
-            text=found[2],
-            runnable=text.endswith(f"{TAG}\n", 0, found.start()),
+            start=found.start(3),
+            end=found.end(3),
+            line=text.count("\n", 0, found.start(2)) + 1,
+            language=found[2],
+            text=found[3],
+            tag=found[1],
         )
         for found in FENCED.finditer(text)
     ]
@@ -74,37 +89,54 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": os.pathsep.join([*programs, os.environ["PATH"]])}
 
 
+def printed(page: str, block: Block, directory: Path) -> str:
+    """What a block prints; it has to succeed."""
+    # Into a file: a daemon that kept a pipe open would keep this waiting for its end.
+    output = directory.parent / f"{directory.name}.output"
+    with output.open("wb") as file:
+        done = subprocess.run(
+            block.command,
+            cwd=directory,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            timeout=120,
+            check=False,
+        )
+    told = output.read_text(errors="replace")
+    assert done.returncode == 0, (
+        f"{page}, {block.language} block at line {block.line}:\n{block.text}\n{told}"
+    )
+    return told
+
+
 @pytest.mark.mount
 @pytest.mark.parametrize("page", PAGES)
 def test_the_blocks_run_in_order(page, directory):
+    before = (ROOT / page).read_text()
+    told, after, end = "", [], 0
     for block in BLOCKS[page]:
-        if not block.runnable:
-            continue
-        # Into a file: a daemon that kept a pipe open would keep this waiting for its end.
-        output = directory.parent / f"{directory.name}.output"
-        with output.open("wb") as file:
-            done = subprocess.run(
-                block.command,
-                cwd=directory,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=120,
-                check=False,
-            )
-        assert done.returncode == 0, (
-            f"{page}, {block.language} block at line {block.line}:\n"
-            f"{block.text}\n{output.read_text(errors='replace')}"
-        )
+        after.append(before[end : block.start])
+        end = block.end
+        if block.tag == RUNNABLE:
+            told = printed(page, block, directory)
+        after.append(told if block.tag == OUTPUT else block.text)
+    after.append(before[end:])
+    if os.environ.get("STOWKENFS_WRITE_OUTPUT"):
+        (ROOT / page).write_text("".join(after))
+    assert "".join(after) == before
     assert mounts_under(directory) == [], f"{page} leaves something mounted"
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_tag_is_followed_by_a_block_that_can_run(page):
-    runnable = [block for block in BLOCKS[page] if block.runnable]
-    assert (ROOT / page).read_text().count(TAG) == len(runnable) > 0
-    assert {block.language for block in runnable} <= {"sh", "python"}
+def test_every_tag_is_known_and_followed_by_a_block(page):
+    tags = TAG.findall((ROOT / page).read_text())
+    assert tags == [block.tag for block in BLOCKS[page] if block.tag]
+    assert RUNNABLE in tags
+    assert set(tags) <= {RUNNABLE, OUTPUT}
+    runnable = {block.language for block in BLOCKS[page] if block.tag == RUNNABLE}
+    assert runnable <= {"sh", "python"}
 
 
 @pytest.mark.parametrize(
@@ -115,8 +147,8 @@ def test_every_tag_is_followed_by_a_block_that_can_run(page):
 def test_blocks_are_well_formed(page, block):
     if block.language == "python":
         allowed = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # of what is an excerpt
-        compile(block.text, page, "exec", 0 if block.runnable else allowed)
-    else:
+        compile(block.text, page, "exec", 0 if block.tag == RUNNABLE else allowed)
+    elif block.language == "sh":
         subprocess.run(["bash", "-n", "-c", block.text], check=True, timeout=60)
 
 
