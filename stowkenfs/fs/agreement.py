@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 
 # FUSE_CAP_… of libfuse's fuse_common.h.
 AUTO_INVAL_DATA = 1 << 12
-CACHE_SYMLINKS = 1 << 23
 EXPLICIT_INVAL_DATA = 1 << 25
 
 MODULE = "stowkenfs.fs._session"
@@ -44,12 +43,11 @@ _session = _load()
 
 
 def keep_pages(*, keep: bool = True) -> None:
-    """Have the kernel keep pages through writes, and the targets of links, from the next mount on.
+    """Have the kernel keep pages through writes, from the next mount on.
 
     Where the kernel, libfuse or this installation cannot, all stays as libfuse has it.
     """
     if _session is None:
         log.debug("nothing is compiled: the kernel drops pages of files that were written to")
         return
-    wanted, unwanted = EXPLICIT_INVAL_DATA | CACHE_SYMLINKS, AUTO_INVAL_DATA
-    _session.ask(*((wanted, unwanted) if keep else (0, 0)))
+    _session.ask(*((EXPLICIT_INVAL_DATA, AUTO_INVAL_DATA) if keep else (0, 0)))

@@ -66,19 +66,6 @@ def test_what_was_written_is_read_from_pages(make_mount: MakeMount, how: str) ->
     assert read == (how == "explicit")
 
 
-def test_targets_of_links_are_remembered(make_mount: MakeMount) -> None:
-    needs_compiled()
-    mount = make_mount("invalidate=explicit")
-    link = mount.path / "link"
-    link.symlink_to(os.fsdecode(CONTENT[1:47]))
-    assert link.readlink() == Path(os.fsdecode(CONTENT[1:47]))
-    with stopped(mount):
-        assert link.readlink() == Path(os.fsdecode(CONTENT[1:47]))
-    link.unlink()
-    link.symlink_to("other")
-    assert link.readlink() == Path("other")
-
-
 @pytest.mark.parametrize("how", ["explicit", "auto"])
 def test_every_way_to_change_a_file_is_seen(make_mount: MakeMount, how: str) -> None:
     mount = make_mount(f"seal_after=0.1,invalidate={how}")
