@@ -1,6 +1,6 @@
 """Compiled code against the Python beside it: on what was written, on what was damaged since.
 
-``STOWKENFS_KERNELS_EXAMPLES`` says how many examples of each to try (100).
+``STOWKENFS_KERNELS_EXAMPLES`` says how many examples of each to try (40).
 """
 
 import os
@@ -40,7 +40,7 @@ from tests.kernels import both, outcome, using
 
 THOROUGH = settings(
     deadline=None,
-    max_examples=int(os.environ.get("STOWKENFS_KERNELS_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("STOWKENFS_KERNELS_EXAMPLES", "40")),
     suppress_health_check=[HealthCheck.too_slow],
 )
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import precondition, rule
 from stowkenfs.vault.compaction.batch import CompactOptions
 from tests.vault.test_vault_machine import DOCUMENT, END, NAME, VaultMachine
 
-EXAMPLES = int(os.environ.get("STOWKENFS_COMPACTION_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("STOWKENFS_COMPACTION_EXAMPLES", "10"))
 
 SMALL = CompactOptions(
     level=1,

@@ -10,7 +10,7 @@ from tests.vault.rebuilding import told_by_packs, told_by_vault
 from tests.vault.test_compaction_machine import SMALL
 from tests.vault.test_vault_machine import DOCUMENT, END, NAME, VaultMachine
 
-EXAMPLES = int(os.environ.get("STOWKENFS_GC_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("STOWKENFS_GC_EXAMPLES", "8"))
 
 
 class CollectingMachine(VaultMachine):

@@ -18,7 +18,7 @@ from tests.vault.machine import VaultDriver
 from tests.vault.test_compaction_machine import SMALL, CompactingMachine
 from tests.vault.test_vault_machine import DOCUMENT, END, NAME
 
-EXAMPLES = int(os.environ.get("STOWKENFS_JOBS_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("STOWKENFS_JOBS_EXAMPLES", "6"))
 CONFIG = VaultConfig(
     seal_after_seconds=0.0, lock_wait_seconds=0.0, compression_level=1, near_dedup_threshold=0.6
 )

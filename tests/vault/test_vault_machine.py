@@ -403,7 +403,7 @@ class VaultMachine(RuleBasedStateMachine):
 TestVault = VaultMachine.TestCase
 TestVault.settings = settings(
     deadline=None,
-    max_examples=30,
+    max_examples=15,
     stateful_step_count=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
